@@ -1,0 +1,63 @@
+"""slaf: the home of the nonlinearity in PyTorch.
+
+``slaf.make("slaf(degree=5)", num_channels=64)`` builds an activation; ``slaf.list()`` names them all. Names below are public and
+follow semantic versioning; everything is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .core.catalogue import activations as _activations
+
+__version__ = "0.1.0"
+
+# The rooms whose modules register activations; core knows none of them.
+_activations.scan("slaf.zoo", "slaf.learnable", "slaf.layers")
+
+_PUBLIC = {
+    "Activation": "slaf.core",
+    "ContractError": "slaf.core",
+    "Facts": "slaf.core",
+    "NormActivation": "slaf.core",
+    "Paper": "slaf.core",
+    "Param": "slaf.core",
+    "SLAF": "slaf.learnable",
+    "SlafError": "slaf.core",
+    "activation": "slaf.core",
+    "expand": "slaf.surgery",
+    "facts": "slaf.core",
+    "list": "slaf.core:names",
+    "make": "slaf.core",
+    "param_groups": "slaf.train",
+    "register": "slaf.core",
+}
+_ROOMS = ("bases", "compare", "core", "fit", "functional", "kernels", "layers", "learnable", "plot", "studies", "surgery", "testing", "train", "zoo")
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        module, _, attribute = _PUBLIC[name].partition(":")
+        value = getattr(importlib.import_module(module), attribute or name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"slaf.{name}")
+    from .core.errors import nearest
+
+    raise AttributeError(f"module 'slaf' has no attribute {name!r}{nearest(name, (*_PUBLIC, *_ROOMS))}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ROOMS})
+
+
+if TYPE_CHECKING:
+    from .core import Activation, ContractError, Facts, NormActivation, Paper, Param, SlafError, activation, facts, make, register
+    from .core import names as list
+    from .learnable import SLAF
+    from .surgery import expand
+    from .train import param_groups

@@ -1,0 +1,169 @@
+"""From a bare function with Facts to a module: the short way to write a zoo entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .activation import Activation
+from .catalogue import activations
+from .errors import SlafError, nearest
+from .facts import Facts
+from .sharing import Sharing, broadcast
+
+__all__ = ["Elementwise", "activation"]
+
+
+class Elementwise(Activation):
+    """The module of a function ``f(x, **params)`` with :class:`Facts`; learnable parameters are shared as ``share`` says.
+
+    ``share`` defaults to ``"channel"`` where ``num_channels`` is given and to ``"layer"`` otherwise.
+
+    Raises:
+        SlafError: a parameter outside its interval, an unknown one, or ``inplace=True`` for a function that cannot.
+    """
+
+    function: Callable[..., Tensor]
+    claims: Facts
+    can_inplace = False
+
+    def __init__(
+        self,
+        *,
+        num_channels: int | None = None,
+        share: str | None = None,
+        groups: int | None = None,
+        num_features: int | tuple[int, ...] | None = None,
+        channel_dim: int = 1,
+        inplace: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **params: float,
+    ) -> None:
+        super().__init__()
+        if inplace and not self.can_inplace:
+            self.refuse_inplace(inplace)
+        self.inplace = bool(inplace)
+        self._values = {name: params.pop(name, p.default) for name, p in self.claims.params.items()}
+        if params:
+            unknown = next(iter(params))
+            raise SlafError(f"{self.name} has no argument {unknown!r}{nearest(unknown, self.claims.params)}; it takes {', '.join(self.claims.params) or 'none'}")
+        for name, p in self.claims.params.items():
+            if not p.allows(self._values[name]):
+                raise SlafError(f"{self.name}: {name} must be a number in {p.interval}; got {self._values[name]!r}")
+            if p.below and not self._values[name] < self._values[p.below]:
+                raise SlafError(f"{self.name}: {name} must be less than {p.below}; got {self._values[name]!r} and {self._values[p.below]!r}")
+        self.sharing: Sharing | None = None
+        learnable = [n for n, p in self.claims.params.items() if p.learnable]
+        if learnable:
+            share = share or ("unit" if num_features is not None else "layer" if num_channels is None else "channel")
+            self.sharing = Sharing(share, num_channels, groups, num_features, channel_dim)
+            for name in learnable:
+                setattr(self, name, nn.Parameter(torch.empty(self.sharing.count, device=device, dtype=dtype)))
+        for name in self._values:
+            if name not in learnable:
+                setattr(self, name, self._values[name])
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.fill_(self._values[name])
+
+    @property
+    def facts(self) -> Facts:  # type: ignore[override]
+        """The claims, evaluated at this module's parameters (at their mean value where a learnable one has several)."""
+        values = {}
+        for name in self.claims.params:
+            value = getattr(self, name)
+            values[name] = float(value.detach().double().mean()) if isinstance(value, Tensor) else value
+        claims = self.claims.at(**values)
+        return claims
+
+    def config(self) -> dict[str, Any]:
+        out: dict[str, Any] = {n: v for n, v in self._values.items() if v != self.claims.params[n].default}
+        if self.sharing is not None:
+            shared = self.sharing.config()
+            natural = "unit" if "num_features" in shared else "channel" if "num_channels" in shared else "layer"
+            if shared["share"] == natural:
+                del shared["share"]
+            out |= shared
+        if self.inplace:
+            out["inplace"] = True
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = {}
+        for name in self.claims.params:
+            value = getattr(self, name)
+            if isinstance(value, Tensor) and self.sharing is not None:
+                theta = self.sharing.per_site(value)
+                value = broadcast(theta, self.sharing.shape(x, theta.shape[0])).to(x.dtype)
+            values[name] = value
+        if self.inplace:
+            values["inplace"] = True
+        return type(self).function(x, **values)
+
+    def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        if self.sharing is not None and self.sharing.count > 1:
+            raise SlafError(f"bounds of {self.name} with {self.sharing.count} different parameters are not implemented; use share=layer")
+        return super().bounds(lower, upper)
+
+    def _spread(self, z: Tensor) -> Tensor:
+        if self.sharing is None or self.sharing.num_channels is None:
+            return z
+        return spread_over_sites(z, self.sharing)
+
+
+def spread_over_sites(z: Tensor, sharing: Sharing) -> Tensor:
+    """Repeat a vector so that every channel or unit of ``sharing`` sees all of it: shape (len(z), …), channels where declared."""
+    own = sharing.num_features if sharing.share == "unit" else (sharing.num_channels,)
+    before = sharing.channel_dim if sharing.channel_dim >= 0 else 1
+    return z.reshape(-1, *(1,) * (before - 1 + len(own))).expand(-1, *(1,) * (before - 1), *own)  # type: ignore[arg-type, misc]
+
+
+def activation(facts: Facts, inplace: bool = False) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register ``f(x, **params)`` under ``facts.name``; the function itself stays usable (and is ``slaf.functional.<name>``).
+
+    Args:
+        facts: the claims.
+        inplace: the function takes ``inplace=`` and can honour it.
+
+    Example::
+
+        @activation(Facts(name="squared_relu", formula="max(x, 0)**2", range=(0, inf), ...))
+        def squared_relu(x):
+            return torch.relu(x).square()
+    """
+
+    def build(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        class_name = "".join(part.capitalize() for part in facts.name.split("_"))
+        module = type(
+            class_name,
+            (Elementwise,),
+            {
+                "name": facts.name,
+                "claims": facts,
+                "function": staticmethod(function),
+                "can_inplace": inplace,
+                "__doc__": function.__doc__,
+                "__module__": function.__module__,
+                "__reduce_ex__": _reduce,
+            },
+        )
+        activations.register(facts.name, module, facts.aliases)
+        return function
+
+    return build
+
+
+def _reduce(self: Elementwise, protocol: Any) -> Any:
+    # The class lives in the registry, not in a module, so pickle finds it by its registered name.
+    return _blank, (self.name,), self.__getstate__()
+
+
+def _blank(name: str) -> Elementwise:
+    return activations[name].__new__(activations[name])  # type: ignore[return-value]

@@ -1,0 +1,41 @@
+"""Errors: one sentence that names the argument, what came, what is allowed, and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ContractError", "SlafError", "SpecError", "nearest", "require"]
+
+
+class SlafError(ValueError):
+    """Base of every error slaf raises on purpose; the command line prints its message and exits with 2."""
+
+
+class SpecError(SlafError):
+    """An activation string that cannot be read; the message shows the position."""
+
+
+class ContractError(SlafError):
+    """An activation cannot honour what a study's slot, or an operation, needs of it."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or an empty string."""
+    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise :class:`SlafError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise SlafError(message)
+
+
+def one_of(argument: str, value: object, allowed: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``allowed``; otherwise raise, naming the argument and the nearest choice."""
+    allowed = tuple(allowed)
+    if isinstance(value, str) and value in allowed:
+        return value
+    hint = nearest(value, allowed) if isinstance(value, str) else ""
+    raise SlafError(f"{argument} must be one of {', '.join(allowed)}; got {value!r}{hint}")

@@ -1,0 +1,28 @@
+"""Parametric ReLU."""
+
+import torch
+from torch import Tensor
+
+from slaf.core import INF, Facts, Paper, Param, activation
+
+
+@activation(
+    Facts(
+        name="prelu",
+        formula="where(x >= 0, x, weight*x)",
+        paper=Paper("Delving Deep into Rectifiers", "He, Zhang, Ren, Sun", 2015, "arXiv:1502.01852"),
+        params={"weight": Param(0.25, learnable=True, doc="slope for x < 0, learned")},
+        range=lambda weight: (-INF if weight > 0 else 0.0, INF),
+        monotone=lambda weight: "nondecreasing" if weight >= 0 else "neither",
+        parity=lambda weight: {1.0: "odd", -1.0: "even"}.get(weight, "neither"),
+        smoothness=lambda weight: INF if weight == 1 else 0,
+        lipschitz=lambda weight: max(1.0, abs(weight)),
+        kinks=lambda weight: () if weight == 1 else (0.0,),
+        critical_points=(),
+        tags=("torch.nn", "learnable"),
+        summary="Leaky ReLU whose negative slope is learned, per layer, channel, group or unit.",
+    )
+)
+def prelu(x: Tensor, weight: float | Tensor = 0.25) -> Tensor:
+    """max(x, 0) + weight · min(x, 0), the weight broadcast against x."""
+    return torch.where(x >= 0, x, weight * x)
