@@ -1,0 +1,32 @@
+"""Training: parameter groups, the SLAF paper's routines (penalties, the separate step, alternating updates, hybrid networks), recipes and
+one readable loop. No model and no data set live here. Imports core alone; it may import every floor up to ``learnable`` and ``layers``.
+"""
+
+from .groups import activation_parameters, is_activation, param_groups
+from .hybrids import hybrid
+from .loop import Trace, evaluate, train
+from .penalties import L1, L2, DegreeWeighted, Penalty, Sum, activation_coefficients
+from .recipe import Recipe
+from .seeds import derive, generator
+from .updates import Alternation, separate_step
+
+__all__ = [
+    "L1",
+    "L2",
+    "Alternation",
+    "DegreeWeighted",
+    "Penalty",
+    "Recipe",
+    "Sum",
+    "Trace",
+    "activation_coefficients",
+    "activation_parameters",
+    "derive",
+    "evaluate",
+    "generator",
+    "hybrid",
+    "is_activation",
+    "param_groups",
+    "separate_step",
+    "train",
+]

@@ -1,0 +1,199 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from slaf.core import SlafError
+
+from .recipe import Recipe
+from .seeds import derive, generator
+from .updates import Alternation, separate_step
+
+__all__ = ["Trace", "evaluate", "train"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+OnEpoch = Callable[[int, int, float], None]
+
+
+@dataclass
+class Trace:
+    """What training left behind: one number per finished epoch and name, whether all of them are finite, and the steps taken.
+
+    ``history`` holds ``"loss"`` (the task's, the mean over the epoch's samples while it learned), ``"lr"``, and where they apply
+    ``"penalty"`` and ``"valid_loss"``.
+    """
+
+    history: dict[str, list[float]] = field(default_factory=dict)
+    finite: bool = True
+    steps: int = 0
+
+
+def train(
+    model: nn.Module,
+    data: tuple[Tensor, Tensor],
+    loss: Loss,
+    recipe: Recipe,
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+    valid: tuple[Tensor, Tensor] | None = None,
+    progress: bool = False,
+) -> Trace:
+    """Train ``model`` in place.
+
+    The result is a pure function of the arguments: batches and the model's own noise (dropout) come from two streams of ``seed``, so
+    models of any kind see the same batches at the same seed, and torch's global generator is left as it was. Training ends early, with
+    ``finite=False``, after an epoch whose loss is not finite. The model is left in evaluation mode, after Ctrl-C too.
+
+    Args:
+        model: any module with trainable parameters; the data are moved to its device.
+        data: inputs (n, …) and targets (n, …).
+        loss: ``loss(output, target)``, the mean over a batch.
+        recipe: everything else.
+        seed: any integer.
+        on_epoch: called as ``on_epoch(done, total, loss)`` after every epoch.
+        valid: inputs and targets whose loss is measured in evaluation mode after every epoch.
+        progress: show a bar, if ``rich`` is installed.
+
+    Raises:
+        SlafError: no data, as many inputs as targets do not fit, or nothing to train.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    x, y = _checked("data", data, device)
+    held_out = None if valid is None else _checked("valid", valid, device)
+    optimizer = recipe.optimizer_for(model)
+    order, trace = generator(seed, "batches"), Trace()
+    try:
+        with _own_noise(seed, device), _bar(recipe.epochs if progress else 0) as show:
+            for epoch in range(recipe.epochs):
+                model.train()
+                numbers = _epoch(model, x, y, loss, recipe, optimizer, order, epoch, trace)
+                if held_out is not None:
+                    numbers["valid_loss"] = evaluate(model, held_out, loss)
+                for name, value in numbers.items():
+                    trace.history.setdefault(name, []).append(value)
+                trace.finite = math.isfinite(numbers["loss"]) and math.isfinite(numbers.get("penalty", 0.0))
+                for report in (on_epoch, show):
+                    if report is not None:
+                        report(epoch + 1, recipe.epochs, numbers["loss"])
+                if not trace.finite:
+                    break
+    finally:
+        optimizer.zero_grad(set_to_none=True)
+        model.eval()
+    # the last step of all is in no loss
+    trace.finite = trace.finite and all(bool(p.isfinite().all()) for p in model.parameters())
+    return trace
+
+
+def _epoch(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    loss: Loss,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    order: torch.Generator,
+    epoch: int,
+    trace: Trace,
+) -> dict[str, float]:
+    """One pass over the data; losses are summed as tensors, so that a GPU is waited for once an epoch and not once a step."""
+    permutation = torch.randperm(len(x), generator=order).to(x.device)
+    batches = _batches(permutation, recipe.batch_size, recipe.drop_last)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    alternation = Alternation(model, recipe.alternate_every) if recipe.routine == "alternating" else None
+    total, penalties = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
+    rate = recipe.lr_at(epoch)
+    for number, batch in enumerate(batches):
+        rate = recipe.set_lr(optimizer, epoch + number / len(batches))
+        objective = task = loss(model(x.index_select(0, batch)), y.index_select(0, batch))
+        total += task.detach() * len(batch)
+        if recipe.penalty is not None:
+            penalty = recipe.penalty(model)
+            penalties += penalty.detach() * len(batch)
+            objective = task + penalty
+        optimizer.zero_grad(set_to_none=True)
+        objective.backward()
+        active = alternation.turn(trace.steps) if alternation else parameters
+        if recipe.clip is not None:
+            torch.nn.utils.clip_grad_norm_(active, recipe.clip)
+        if recipe.separate_penalty is None:
+            optimizer.step()
+        else:
+            separate_step(optimizer, model, recipe.separate_penalty, only=active if alternation else None)
+        trace.steps += 1
+    seen = sum(len(batch) for batch in batches)
+    numbers = {"loss": float(total) / seen, "lr": rate}
+    if recipe.penalty is not None:
+        numbers["penalty"] = float(penalties) / seen
+    return numbers
+
+
+def _batches(permutation: Tensor, size: int, drop_last: bool) -> list[Tensor]:
+    batches = list(permutation.split(size))
+    rest = len(batches[-1])
+    if len(batches) > 1 and rest < size:
+        if drop_last:
+            batches.pop()
+        elif rest == 1:
+            batches[-2:] = [permutation[-size - 1 :]]
+    return batches
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, batch_size: int = 8192) -> float:
+    """The mean of ``loss`` over ``data``, the model in evaluation mode (and left in the mode it was in).
+
+    Raises:
+        SlafError: no data.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    x, y = _checked("data", data, device)
+    before = model.training
+    model.eval()
+    try:
+        parts = [loss(model(a), b).double() * len(a) for a, b in zip(x.split(batch_size), y.split(batch_size), strict=True)]
+    finally:
+        model.train(before)
+    return float(torch.stack(parts).sum()) / len(x)
+
+
+def _checked(name: str, data: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    if not (isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data)):
+        raise SlafError(f"{name} must be a pair of tensors (inputs, targets); got {type(data).__name__}")
+    x, y = data
+    if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
+        raise SlafError(
+            f"{name}: inputs of shape {tuple(x.shape)} and targets of shape {tuple(y.shape)} must have the same first dimension"
+        )
+    if len(x) == 0:
+        raise SlafError(f"{name} is empty: inputs have shape {tuple(x.shape)}")
+    return x.to(device), y.to(device)
+
+
+@contextlib.contextmanager
+def _own_noise(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators inside, for dropout and the like, and give the caller's back after."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, "noise"))
+        yield
+
+
+@contextlib.contextmanager
+def _bar(epochs: int) -> Iterator[OnEpoch | None]:
+    try:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        epochs = 0
+    if not epochs:
+        yield None
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as shown:
+        task = shown.add_task("training", total=epochs)
+        yield lambda done, _, loss: shown.update(task, completed=done, description=f"loss {loss:.4g}")
