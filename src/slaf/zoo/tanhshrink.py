@@ -1,0 +1,26 @@
+"""Tanhshrink."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from slaf.core import INF, Facts, activation
+
+
+@activation(
+    Facts(
+        name="tanhshrink",
+        formula="x - tanh(x)",
+        range=(-INF, INF),
+        monotone="nondecreasing",
+        parity="odd",
+        smoothness=INF,
+        lipschitz=1.0,
+        kinks=(),
+        critical_points=(0.0,),  # f'(x) = tanh(x)²
+        tags=("torch.nn",),
+        summary="What tanh takes away: flat at 0, the identity minus 1 far out.",
+    )
+)
+def tanhshrink(x: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return F.tanhshrink(x)
