@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from slaf.core import Registry
+from slaf.core import Registry, SlafError, nearest, one_of
 from slaf.train import Recipe, Trace, train
 
 __all__ = ["Data", "Make", "Study", "register_study", "studies"]
@@ -19,11 +19,15 @@ Make = Callable[..., nn.Module]
 
 @dataclass
 class Data:
-    """Tensors of one seed: ``train`` and ``test`` are (inputs, targets); ``truth`` holds what the generator knows."""
+    """Tensors of one seed: ``train`` and ``test`` are (inputs, targets); ``truth`` holds what the generator knows.
+
+    ``spec`` holds what ``build`` needs beyond the tensors' shapes, such as the widths that the budget asks for.
+    """
 
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     truth: dict[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any] = field(default_factory=dict)
 
 
 class Study:
@@ -50,6 +54,23 @@ class Study:
     activations: ClassVar[tuple[str, ...]] = ("relu", "gelu", "slaf")
     seeds: ClassVar[int] = 3
 
+    def settings(self, budget: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The entries of a budget, some of them replaced by ``options`` of the same name and kind; what ``data`` and ``recipe`` are given.
+
+        Raises:
+            SlafError: no such budget or entry, or a value of another kind than the budget's own.
+        """
+        chosen = dict(self.budgets[one_of("budget", budget, self.budgets)])
+        for name, value in (options or {}).items():
+            if name not in chosen:
+                raise SlafError(f"study {self.name} has no option {name!r}{nearest(name, chosen)}; it takes {', '.join(chosen)}")
+            own = chosen[name]
+            number = isinstance(own, float) and isinstance(value, int) and not isinstance(value, bool)
+            if type(value) is not type(own) and not number:
+                raise SlafError(f"study {self.name}: {name} must be a value such as {own!r}; got {value!r}")
+            chosen[name] = float(value) if number else value
+        return chosen
+
     def data(self, seed: int, budget: Mapping[str, Any]) -> Data:
         """The tensors: a pure function of the seed and the budget's sizes; no network."""
         raise NotImplementedError
@@ -66,7 +87,9 @@ class Study:
         """The task loss of one batch, a scalar."""
         raise NotImplementedError
 
-    def train(self, model: nn.Module, data: Data, budget: Mapping[str, Any], seed: int, on_epoch: Callable[[int, int, float], None]) -> Trace:
+    def train(
+        self, model: nn.Module, data: Data, budget: Mapping[str, Any], seed: int, on_epoch: Callable[[int, int, float], None]
+    ) -> Trace:
         """Train ``model`` in place; ``on_epoch(done, total, loss)`` reports progress."""
         return train(model, data.train, self.loss, self.recipe(budget), seed=seed, on_epoch=on_epoch)
 

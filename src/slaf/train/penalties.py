@@ -1,4 +1,7 @@
-"""Penalties as small callables over a model. L2 is ½Σa², as TensorFlow's ``l2_loss`` in the SLAF paper's code: the ½ is kept explicit."""
+"""Penalties as small callables over a model. L2 is ½Σa², as TensorFlow's ``l2_loss`` in the SLAF paper's code: the ½ is kept explicit.
+
+Over a model whose activations have no trainable coefficients, a penalty on them is 0, so that one recipe serves learned and fixed ones.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class Sum(_Addable):
     parts: tuple[Penalty, ...]
 
     def __call__(self, model: nn.Module) -> Tensor:
-        return torch.stack([part(model) for part in self.parts]).sum()
+        return _total([part(model) for part in self.parts])
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,7 @@ class _Norm(_Addable):
 
     def _tensors(self, model: nn.Module) -> list[Tensor]:
         if self.layers is None:
-            found = activation_coefficients(model)
-            if not found:
-                raise SlafError("penalty over activation coefficients, but no activation of the model has trainable ones; name layers=(…)")
-            return found
+            return activation_coefficients(model)
         modules = dict(model.named_modules())
         for name in self.layers:
             if not isinstance(getattr(modules.get(name), "weight", None), Tensor):
@@ -76,7 +76,7 @@ class L1(_Norm):
     """weight · Σ|a| over the activations' coefficients, or over the weights of the named ``layers``.
 
     Raises:
-        SlafError: the model has no such layer, or no learnable activation.
+        SlafError: the model has no such layer.
     """
 
     def __call__(self, model: nn.Module) -> Tensor:
@@ -87,7 +87,7 @@ class L2(_Norm):
     """weight · ½Σa² over the activations' coefficients, or over the weights of the named ``layers``; its gradient is weight · a.
 
     Raises:
-        SlafError: the model has no such layer, or no learnable activation.
+        SlafError: the model has no such layer.
     """
 
     def __call__(self, model: nn.Module) -> Tensor:
@@ -109,10 +109,8 @@ class DegreeWeighted(_Addable):
             degree = a.shape[-1] if a.dim() else 1
             scale = 2.0 ** torch.arange(degree, 0, -1, dtype=a.dtype, device=a.device)
             parts.append((scale * a.abs()).sum())
-        if not parts:
-            raise SlafError("penalty over activation coefficients, but no activation of the model has trainable ones")
         return self.weight * _total(parts)
 
 
 def _total(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+    return sum(parts[1:], parts[0]) if parts else torch.zeros(())

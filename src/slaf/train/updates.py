@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slaf.core import SlafError
 
@@ -19,25 +19,19 @@ def separate_step(optimizer: torch.optim.Optimizer, model: nn.Module, penalty: P
     """Step ``optimizer`` on the gradients at hand, then take a plain gradient step on ``penalty``: p ← p − η · ∂penalty/∂p.
 
     Call it in place of ``optimizer.step()``, after ``backward``. Both gradients belong to the point before the step; η is the learning
-    rate of p's group. The penalty is thus not rescaled by Adam's second moment, which is the routine's point (R3 of the SLAF paper's code:
-    mohit1997/PAF, two minimisers grouped without an order).
+    rate of p's group; a p that the penalty does not depend on takes the optimiser's step alone. The penalty is thus not rescaled by Adam's
+    second moment, which is the point (routine R3 of the SLAF paper's code, mohit1997/PAF: two minimisers grouped without an order).
 
     Args:
         only: the parameters that the penalty may move; all of the optimiser's if not given.
-
-    Raises:
-        SlafError: the penalty depends on no parameter of the optimiser.
     """
     allowed = None if only is None else {id(p) for p in only}
     rates = [(p, group["lr"]) for group in optimizer.param_groups for p in group["params"] if allowed is None or id(p) in allowed]
-    if not rates:
-        optimizer.step()
-        return
     with torch.enable_grad():
         value = penalty(model)
-    if not value.requires_grad:
-        raise SlafError("separate_step: the penalty depends on no trainable parameter")
-    gradients = torch.autograd.grad(value, [p for p, _ in rates], allow_unused=True)
+    gradients: tuple[Tensor | None, ...] = (None,) * len(rates)
+    if rates and value.requires_grad:
+        gradients = torch.autograd.grad(value, [p for p, _ in rates], allow_unused=True)
     optimizer.step()
     with torch.no_grad():
         for (p, rate), gradient in zip(rates, gradients, strict=True):

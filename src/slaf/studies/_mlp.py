@@ -1,0 +1,41 @@
+"""What several studies share: the multilayer perceptron, its paper initialisation, and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from slaf.compare.study import Make
+
+__all__ = ["mlp", "predict", "xavier"]
+
+
+def mlp(make: Make, sizes: Sequence[int], slot: str = "hidden") -> nn.Sequential:
+    """Linear layers of the given ``sizes`` (input, hidden …, output), an activation after each but the last."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes[:-1]):
+        layers += [nn.Linear(before, after), make(slot, after)]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+def xavier(model: nn.Module) -> nn.Module:
+    """Uniform Xavier weights and zero biases in every linear layer; returns the model."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+@torch.no_grad()
+def predict(model: nn.Module, x: Tensor, batch_size: int = 8192) -> Tensor:
+    """The model's outputs on ``x`` in evaluation mode, without gradients; the mode it was in is kept."""
+    before = model.training
+    model.eval()
+    try:
+        return torch.cat([model(part) for part in x.split(batch_size)])
+    finally:
+        model.train(before)
