@@ -1,0 +1,395 @@
+"""SLAF, the self-learnable activation function: y = Σ_k a_k N_k(φ_k(s(z))) + b."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slaf.bases import basis as find_basis
+from slaf.bases import bases
+from slaf.bases.base import check_degree
+from slaf.bases.polynomial import Polynomials
+from slaf.core import INF, Activation, Facts, Paper, Sharing, SlafError, Spec, activations, one_of
+from slaf.core.elementwise import spread_over_sites
+from slaf.core.sharing import broadcast
+from slaf.fit import Normal
+from slaf.kernels import series
+from slaf.kernels.series import standardize
+
+from .initialization import fitted_start
+from .presets import PRESETS
+from .statistics import InputStatistics, TermStatistics
+
+__all__ = ["SLAF"]
+
+_PAPER = Paper("Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529")
+_SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda u: u, "tanh": torch.tanh, "clamp": lambda u: u.clamp(-1, 1)}
+_PAPER_INITS = ("paper", "paper_no_offset")
+
+
+def _positive_number(argument: str, value: object, allow_zero: bool = False) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and not allow_zero):  # type: ignore[operator]
+        raise SlafError(f"{argument} must be a {'non-negative' if allow_zero else 'positive'} number; got {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+class SLAF(Activation):
+    """y = Σ_k a_k N_k(φ_k(s(z))) + b, k = 1 … degree: a learned polynomial (in evaluation, with ``squash=none``).
+
+    Args:
+        degree: K, 1 to 24.
+        basis: φ, ``"chebyshev"`` or ``"power"``.
+        share: one set of coefficients per ``"layer"``, ``"channel"``, ``"group"`` or ``"unit"``; statistics are always per channel (or unit).
+        normalize: N_k, ``"none"`` or ``"batch"``: every term standardised by its own batch statistics, as in the paper.
+        input: s before the scale, ``"affine"``: standardised by running statistics with gradients as in batch normalisation (batch
+            renormalisation, arXiv:1702.03275), so training and evaluation agree; ``"batch"``: by batch statistics in training;
+            ``"identity"``: as it comes.
+        input_scale: the standardised input is divided by it, so that it lies mostly in [-1, 1].
+        squash: ``"tanh"`` or ``"clamp"`` after that; then it is no polynomial any more.
+        init: any activation string or function, fitted over N(0, 1); ``"paper"``: a_k ~ N(0, 1), plus 1 for k = 1, b = 0.1;
+            ``"paper_no_offset"``: without that 1.
+        init_noise: standard deviation of noise added to the fitted coefficients.
+        decay: the k-th coefficient is learned as a_k / decay^(k-1); below 1, higher terms move more slowly under Adam.
+        gate: multiply a_k by σ(u_k), u_k learned and shared by the layer (the paper's parametrisations A and C).
+        preset: ``"paper_a"``, ``"paper_b"``, ``"paper_b_prime"`` or ``"paper_c"`` sets all of the above as published;
+            arguments given beside it win.
+        momentum: the weight of the newest batch in the running statistics.
+        eps: added to variances; ``None``: 1e-5 for the input's, 1e-10 of the second moment for the terms'.
+        num_channels, groups, num_features, channel_dim: see :class:`slaf.core.Sharing`.
+        inplace: refused: backward needs the input.
+
+    Shapes: input with ``num_channels`` entries at ``channel_dim``; output of the same shape and dtype. Half types and autocast
+    compute inside in float32, small matrices in float64.
+
+    Raises:
+        SlafError: an argument that is not allowed, an input that does not fit, an empty batch in training.
+
+    Source: Goyal, Goyal, Lall (2019), arXiv:1906.09529 [from memory]; parametrisations from the authors' code.
+
+    Example:
+        >>> act = slaf.make("slaf(degree=5)", num_channels=64)
+        >>> act(torch.randn(32, 64)).shape
+        torch.Size([32, 64])
+    """
+
+    name = "slaf"
+
+    def __init__(
+        self,
+        degree: int = 7,
+        basis: str = "chebyshev",
+        share: str = "channel",
+        normalize: str = "none",
+        input: str = "affine",
+        input_scale: float = 3.0,
+        squash: str = "none",
+        init: str | Spec | Callable[[Tensor], Tensor] = "gelu",
+        init_noise: float = 0.0,
+        decay: float = 1.0,
+        gate: bool = False,
+        preset: str | None = None,
+        momentum: float = 0.01,
+        eps: float | None = None,
+        *,
+        num_channels: int | None = None,
+        groups: int | None = None,
+        num_features: int | tuple[int, ...] | None = None,
+        channel_dim: int = 1,
+        inplace: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.refuse_inplace(inplace)
+        given = {k: v for k, v in locals().items() if k in _DEFAULTS}
+        chosen = _resolve(given)
+        self._config = {k: v for k, v in given.items() if v != _DEFAULTS[k]}
+        self.degree = check_degree(chosen["degree"])
+        self.basis = find_basis(one_of("basis", chosen["basis"], bases.names()))
+        self.normalize = one_of("normalize", chosen["normalize"], ("none", "batch"))
+        self.input = one_of("input", chosen["input"], ("affine", "batch", "identity"))
+        self.squash = one_of("squash", chosen["squash"], tuple(_SQUASH))
+        self.input_scale = _positive_number("input_scale", chosen["input_scale"])
+        self.decay = _positive_number("decay", chosen["decay"])
+        self.init = str(chosen["init"]) if isinstance(chosen["init"], Spec) else chosen["init"]
+        self.init_noise = _positive_number("init_noise", chosen["init_noise"], allow_zero=True)
+        momentum = _positive_number("momentum", chosen["momentum"])
+        if momentum > 1:
+            raise SlafError(f"momentum must be at most 1; got {momentum!r}")
+        eps = None if chosen["eps"] is None else _positive_number("eps", chosen["eps"], allow_zero=True)
+        self.sharing = Sharing(chosen["share"], num_channels, groups, num_features, channel_dim)
+        if (self.input != "identity" or self.normalize == "batch") and self.sharing.num_channels is None:
+            raise SlafError("slaf keeps statistics per channel, so it needs num_channels (or input=identity, normalize=none, share=layer)")
+        made = {"device": device, "dtype": dtype}
+        self.weight = nn.Parameter(torch.empty(self.sharing.count, self.degree, **made))
+        self.bias = nn.Parameter(torch.empty(self.sharing.count, **made))
+        self.gate = nn.Parameter(torch.empty(1, self.degree, **made)) if chosen["gate"] else None
+        self.input_statistics: InputStatistics | None = None
+        self.term_statistics: TermStatistics | None = None
+        sites, warm_up = self.sharing.sites, not self._paper_init
+        if self.input != "identity":
+            self.input_statistics = InputStatistics(
+                sites, momentum, warm_up, 1e-5 if eps is None else eps, self.input == "affine", device
+            )
+        if self.normalize == "batch":
+            self.term_statistics = TermStatistics(sites, self.basis, self.degree, momentum, warm_up, eps, device)
+        if dtype == torch.float64:
+            self.double()
+        self.reset_parameters()
+
+    # -- construction -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _paper_init(self) -> bool:
+        return self.init in _PAPER_INITS
+
+    def reset_parameters(self) -> None:
+        """Set the coefficients as ``init`` says and forget all statistics."""
+        with torch.no_grad():
+            if self.input_statistics is not None:
+                self.input_statistics.reset()
+            if self._paper_init:
+                self.weight.normal_()
+                if self.init == "paper":
+                    self.weight[:, 0] += 1
+                self.bias.fill_(0.1)
+                if self.term_statistics is not None:
+                    self.term_statistics.reset()
+            else:
+                self._fit(self.init, Normal())
+            if self.gate is not None:
+                self.gate.normal_()
+
+    def _fit(self, target: str | Callable[[Tensor], Tensor], density: Normal) -> None:
+        def prepare(s: Tensor) -> Tensor:
+            return _SQUASH[self.squash](s / self.input_scale if standardized else s)
+
+        standardized = self.input_statistics is not None
+        key = _prepare(self.squash, self.input_scale if standardized else 1.0) if isinstance(target, str) else prepare
+        start = fitted_start(target, self.basis.name, self.degree, key, self.normalize == "batch", density, standardized)
+        powers = self.decay ** -torch.arange(self.degree, dtype=torch.float64)
+        gate = 0.5 if self.gate is not None else 1.0
+        self.weight.copy_((start.weight * powers / gate).expand_as(self.weight))
+        self.bias.fill_(start.bias)
+        if self.init_noise:
+            self.weight.add_(self.init_noise * torch.randn_like(self.weight))
+        if self.term_statistics is not None:
+            self.term_statistics.reset(start.term_mean, start.term_var)
+
+    def config(self) -> dict[str, Any]:
+        out = {k: (v if not isinstance(v, Spec) else str(v)) for k, v in self._config.items() if k != "share"}
+        shared = self.sharing.config()
+        default = PRESETS.get(str(self._config.get("preset")), {}).get("share", _DEFAULTS["share"])
+        if shared["share"] == default:
+            del shared["share"]
+        return out | shared
+
+    def spec(self) -> Spec:
+        if not isinstance(self.init, str):
+            return Spec(self.name, (), self.config() | {"init": getattr(self.init, "__name__", "custom")})
+        return super().spec()
+
+    # -- evaluation ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def normalizes(self) -> bool:  # type: ignore[override]
+        """Whether input or terms are standardised here."""
+        return self.input != "identity" or self.normalize == "batch"
+
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """The a_k, (sites or 1, degree), and b, (sites or 1,), in float64: gate and decay multiplied in, repeated for groups."""
+        a = self.weight.to(_small_dtype(self.weight))
+        if self.gate is not None:
+            a = a * torch.sigmoid(self.gate.to(a.dtype))
+        if self.decay != 1:
+            a = a * self.decay ** torch.arange(self.degree, dtype=a.dtype, device=a.device)
+        return self.sharing.per_site(a), self.sharing.per_site(self.bias.to(a.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = self.sharing.shape(x, self.sharing.sites)
+        batch = self.training and self.normalizes and self._enough(x)
+        center, rscale = self._input_map(x, shape, batch)
+        if self.squash != "none":
+            x, dtype = _SQUASH[self.squash](standardize(x, center, rscale)), x.dtype
+            center = rscale = None
+        else:
+            dtype = x.dtype
+        a, b = self.coefficients()
+        if self.term_statistics is None:
+            c = torch.cat([b[:, None], a], 1)
+        elif batch:
+            c, center, rscale = self.term_statistics.batch(x, shape, a, b, center, rscale)
+        else:
+            c = self.term_statistics.frozen(a, b)
+            if center is None and self.squash == "none":
+                c, center, rscale = self._recenter(c)
+                center, rscale = center.reshape(shape), rscale.reshape(shape)
+        layout = shape if c.shape[0] > 1 else (1,) * x.dim()
+        return series(x, broadcast(c, layout), center, rscale, self.basis.recurrence).to(dtype)
+
+    def _enough(self, x: Tensor) -> bool:
+        """Whether a training batch carries statistics: two values a channel or more."""
+        values = x.numel() // self.sharing.sites
+        if values == 0:
+            raise SlafError(f"an empty batch of shape {tuple(x.shape)} has no statistics to train slaf with; pass at least one sample")
+        if values == 1 and not torch.compiler.is_compiling():
+            warnings.warn(
+                f"one value per channel in training (input of shape {tuple(x.shape)}): slaf uses its running statistics for this batch",
+                stacklevel=3,
+            )
+        return values > 1
+
+    def _input_map(self, x: Tensor, shape: tuple[int, ...], batch: bool) -> tuple[Tensor | None, Tensor | None]:
+        if self.input_statistics is None:
+            return None, None
+        if batch:
+            center, rscale = self.input_statistics.batch(x, shape)
+        else:
+            center, rscale = (t.reshape(shape) for t in self.input_statistics.frozen())
+        return center, rscale / self.input_scale
+
+    def _recenter(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Re-expand about the running mean of the first term, which is the input's own: float32 stays accurate far from 0."""
+        assert self.term_statistics is not None
+        center, std = self.term_statistics.location(c.dtype)
+        return (c[:, None, :] @ self.term_statistics.expand_about(center, std))[:, 0], center, 1 / std
+
+    # -- what is derived ----------------------------------------------------------------------------------------------------
+
+    def _require_scalar(self, what: str) -> None:
+        if self.training and self.normalizes and not (self.input == "affine" and self.normalize == "none"):
+            raise SlafError(f"slaf uses batch statistics in training mode, so it has no {what} there; call .eval() first")
+
+    def polynomial(self) -> Polynomials:
+        """The polynomial of every channel (or unit) in evaluation, float64; one row if all are the same.
+
+        Raises:
+            SlafError: ``squash`` is set, so it is none; or training mode with batch statistics.
+        """
+        if self.squash != "none":
+            raise SlafError(f"slaf with squash={self.squash} is not a polynomial; use squash=none")
+        self._require_scalar("polynomial")
+        a, b = (t.detach().double() for t in self.coefficients())
+        one = torch.ones(self.sharing.sites, dtype=torch.float64, device=a.device)
+        center, rscale = 0 * one, one
+        if self.input_statistics is not None:
+            statistics = self.input_statistics
+            center, rscale = statistics.mean.double(), (statistics.var.double() + statistics.eps).rsqrt() / self.input_scale
+        c = torch.cat([b[:, None], a], 1) if self.term_statistics is None else self.term_statistics.frozen(a, b)
+        c = c.expand(self.sharing.sites, -1)
+        if self.term_statistics is not None and self.input_statistics is None:
+            c, center, rscale = self._recenter(c)
+        return Polynomials(c, center, rscale, self.basis.recurrence)
+
+    def terms(self, x: Tensor) -> Tensor:
+        """N_k(φ_k(s(x))) one by one in evaluation mode: the definition that the fold is tested against, (*x.shape, degree)."""
+        shape = self.sharing.shape(x, self.sharing.sites)
+        u = x
+        if self.input_statistics is not None:
+            statistics = self.input_statistics
+            u = (x - statistics.mean.reshape(shape)) / (statistics.var.reshape(shape) + statistics.eps).sqrt() / self.input_scale
+        out = self.basis.evaluate(_SQUASH[self.squash](u), self.degree)
+        if self.term_statistics is not None:
+            kept = self.term_statistics
+            out = (out - kept.mean.reshape(*shape, -1)) * kept.rstd(kept.mean, kept.var).reshape(*shape, -1)
+        return out
+
+    def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """The range on each box: the polynomial's ends and stationary points, sound up to rounding, which is added."""
+        self._require_scalar("bounds")
+        if bool((lower > upper).any()):
+            raise SlafError("lower must not exceed upper anywhere")
+        if self.squash != "none":
+            return self._squashed_bounds(lower, upper)
+        with torch.no_grad():
+            polynomial = self.polynomial()
+            shape = self.sharing.shape(lower, self.sharing.sites)
+            points = polynomial.stationary_points().to(lower)
+            candidates = [self(lower), self(upper)]
+            for column in points.T:
+                point = column.reshape(shape)
+                inside = torch.minimum(torch.maximum(point.expand_as(lower), lower), upper)
+                candidates.append(self(inside))
+            stacked = torch.stack(candidates)
+            lo, hi = stacked.amin(0), stacked.amax(0)
+            # rounding of the series itself grows with the size of its terms
+            reach = torch.maximum(lower.abs(), upper.abs())
+            size = self._magnitude(reach, polynomial, shape)
+            slack = 8 * (self.degree + 1) * torch.finfo(lo.dtype).eps * size
+            return lo - slack, hi + slack
+
+    def _magnitude(self, reach: Tensor, polynomial: Polynomials, shape: tuple[int, ...]) -> Tensor:
+        u = (reach + polynomial.center.abs().to(reach).reshape(shape)) * polynomial.rscale.abs().to(reach).reshape(shape)
+        powers = polynomial.coefficients.abs().to(reach) @ torch.as_tensor(
+            abs(self.basis.recurrence.to_monomial(self.degree)), dtype=reach.dtype, device=reach.device
+        )
+        c = broadcast(powers, shape)
+        size = c[-1].expand_as(u)
+        for j in range(self.degree - 1, -1, -1):
+            size = size * u + c[j]
+        return size
+
+    def _squashed_bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        raise SlafError(f"bounds of slaf with squash={self.squash} are not implemented; use squash=none")
+
+    @property
+    def facts(self) -> Facts:  # type: ignore[override]
+        """What is claimed: a learned family has no static range; a polynomial is C^∞."""
+        smooth = {"none": INF, "tanh": INF, "clamp": None}[self.squash]
+        return Facts(
+            name=self.name, paper=_PAPER, smoothness=smooth, kinks=() if smooth else None, tags=("learnable", "polynomial"), summary=_SUMMARY
+        )
+
+    @staticmethod
+    def describe() -> Facts:
+        """The claims about the family at its defaults."""
+        return Facts(name="slaf", paper=_PAPER, smoothness=INF, kinks=(), tags=("learnable", "polynomial"), summary=_SUMMARY)
+
+    def expression(self, site: int = 0) -> Any:
+        """The polynomial of channel ``site`` in powers of x, as a sympy expression with float coefficients."""
+        import sympy
+
+        x = sympy.Symbol("x", real=True)
+        row = self.polynomial().monomial()[site].tolist()
+        return sum((sympy.Float(c) * x**j for j, c in enumerate(row)), sympy.Integer(0))
+
+    def _spread(self, z: Tensor) -> Tensor:
+        return z if self.sharing.num_channels is None else spread_over_sites(z, self.sharing)
+
+
+_SUMMARY = "The self-learnable activation: a polynomial learned with the network."
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(SLAF.__init__).parameters.items()
+    if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
+}
+
+
+def _resolve(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments after the preset: one that was given and is not the default wins over the preset."""
+    if given["preset"] is None:
+        return given
+    preset = PRESETS[one_of("preset", given["preset"], PRESETS)]
+    return given | {k: v for k, v in preset.items() if given[k] == _DEFAULTS[k]}
+
+
+_PREPARED: dict[tuple[str, float], Callable[[Tensor], Tensor]] = {}
+
+
+def _prepare(squash: str, scale: float) -> Callable[[Tensor], Tensor]:
+    """The same function object for the same arguments, so that fits are found again."""
+    return _PREPARED.setdefault((squash, scale), lambda s: _SQUASH[squash](s / scale))
+
+
+def _small_dtype(like: Tensor) -> torch.dtype:
+    return torch.float32 if like.device.type == "mps" else torch.float64
+
+
+activations.register(SLAF.name, SLAF, ("SLAF",))
