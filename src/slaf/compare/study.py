@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from slaf.core import Registry, SlafError, nearest, one_of
+from slaf.core import Registry
 from slaf.train import Recipe, Trace, train
 
 __all__ = ["Data", "Make", "Study", "register_study", "studies"]
@@ -53,23 +53,6 @@ class Study:
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]]
     activations: ClassVar[tuple[str, ...]] = ("relu", "gelu", "slaf")
     seeds: ClassVar[int] = 3
-
-    def settings(self, budget: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The entries of a budget, some of them replaced by ``options`` of the same name and kind; what ``data`` and ``recipe`` are given.
-
-        Raises:
-            SlafError: no such budget or entry, or a value of another kind than the budget's own.
-        """
-        chosen = dict(self.budgets[one_of("budget", budget, self.budgets)])
-        for name, value in (options or {}).items():
-            if name not in chosen:
-                raise SlafError(f"study {self.name} has no option {name!r}{nearest(name, chosen)}; it takes {', '.join(chosen)}")
-            own = chosen[name]
-            number = isinstance(own, float) and isinstance(value, int) and not isinstance(value, bool)
-            if type(value) is not type(own) and not number:
-                raise SlafError(f"study {self.name}: {name} must be a value such as {own!r}; got {value!r}")
-            chosen[name] = float(value) if number else value
-        return chosen
 
     def data(self, seed: int, budget: Mapping[str, Any]) -> Data:
         """The tensors: a pure function of the seed and the budget's sizes; no network."""
