@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ class Study:
         primary: the metric that the table ranks by; ``direction``: ``"max"`` or ``"min"``.
         slots: the named places where an activation goes; the first is the default.
         budgets: sizes and steps by budget name: ``smoke`` (≤ 10 s), ``small`` (≤ 3 min), ``full`` (≤ 15 min), maybe ``paper``.
+            ``slaf compare -o name=value`` changes an entry.
         activations: what is compared by default, besides ``identity``.
         seeds: the default number of seeds.
     """
@@ -54,8 +56,15 @@ class Study:
     activations: ClassVar[tuple[str, ...]] = ("relu", "gelu", "slaf")
     seeds: ClassVar[int] = 3
 
+    def files(self) -> tuple[Path, ...]:
+        """The data files that ``data`` reads; their SHA-256 is part of every trial's key. Generated data have none."""
+        return ()
+
     def data(self, seed: int, budget: Mapping[str, Any]) -> Data:
-        """The tensors: a pure function of the seed and the budget's sizes; no network."""
+        """The tensors: a pure function of the seed and the budget's sizes; no network.
+
+        ``seed`` is the trial's root seed: take ``slaf.train.generator(seed, "data")``, for batches and first weights come from it too.
+        """
         raise NotImplementedError
 
     def build(self, make: Make, data: Data) -> nn.Module:
