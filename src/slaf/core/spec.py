@@ -23,7 +23,7 @@ _TOKEN = re.compile(
   )""",
     re.VERBOSE,
 )
-_WORDS = {"true": True, "True": True, "false": False, "False": False, "none": None, "None": None}
+_WORDS = {"true": True, "True": True, "false": False, "False": False, "None": None}
 _MAX_LENGTH, _MAX_DEPTH = 2000, 20
 
 
