@@ -62,7 +62,7 @@ def train(
         progress: show a bar, if ``rich`` is installed.
 
     Raises:
-        SlafError: no data, as many inputs as targets do not fit, or nothing to train.
+        SlafError: no data, inputs and targets of different length, or nothing to train.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     x, y = _checked("data", data, device)
@@ -169,9 +169,7 @@ def _checked(name: str, data: tuple[Tensor, Tensor], device: torch.device) -> tu
         raise SlafError(f"{name} must be a pair of tensors (inputs, targets); got {type(data).__name__}")
     x, y = data
     if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
-        raise SlafError(
-            f"{name}: inputs of shape {tuple(x.shape)} and targets of shape {tuple(y.shape)} must have the same first dimension"
-        )
+        raise SlafError(f"{name}: inputs of shape {tuple(x.shape)} and targets of shape {tuple(y.shape)} must have equally many rows")
     if len(x) == 0:
         raise SlafError(f"{name} is empty: inputs have shape {tuple(x.shape)}")
     return x.to(device), y.to(device)

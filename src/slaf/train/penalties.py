@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from slaf.core import SlafError
+from slaf.core import Sharing, SlafError
 
 from .groups import is_activation
 
@@ -21,10 +21,10 @@ Penalty = Callable[[nn.Module], Tensor]
 
 
 def activation_coefficients(model: nn.Module) -> list[Tensor]:
-    """The coefficients a of every activation in ``model``, differentiable, each activation once.
+    """The coefficients a of every activation in ``model``, differentiable; of each θ once, however many channels share it.
 
-    An activation says what they are by ``coefficients`` (a tensor, or a method that returns one; its last dimension counts the terms from
-    degree 1 up); otherwise they are its trainable parameters, a ``bias`` left out.
+    An activation says what they are by ``coefficients``: a tensor (θ, terms), a tuple that starts with it, or a method that returns either;
+    its last dimension counts the terms from degree 1 up. Otherwise they are its trainable parameters, a ``bias`` left out.
     """
     found: list[Tensor] = []
     for module in model.modules():
@@ -32,8 +32,11 @@ def activation_coefficients(model: nn.Module) -> list[Tensor]:
             continue
         a = getattr(module, "coefficients", None)
         a = a() if callable(a) else a
+        a = a[0] if isinstance(a, tuple) else a
         if isinstance(a, Tensor):
-            found += [a] if a.requires_grad else []
+            sharing = getattr(module, "sharing", None)
+            repeats = len(a) // sharing.count if isinstance(sharing, Sharing) and a.dim() > 1 else 1
+            found += [a[:: max(repeats, 1)]] if a.requires_grad else []
         else:
             found += [p for name, p in module.named_parameters(recurse=False) if p.requires_grad and name != "bias"]
     return list({id(t): t for t in found}.values())

@@ -77,9 +77,8 @@ class Recipe:
         except (TypeError, ValueError) as error:
             if isinstance(error, SlafError):
                 raise
-            allowed = ", ".join(SCHEDULES)
             raise SlafError(
-                f"schedule must be one of {allowed} or milestones such as ((8, 1e-3), (10, 1e-4)); got {self.schedule!r}"
+                f"schedule must be constant, cosine or milestones such as ((8, 1e-3), (10, 1e-4)); got {self.schedule!r}"
             ) from None
         if list(milestones) != sorted(milestones, key=lambda m: m[0]):
             raise SlafError(f"schedule's milestones must be in the order of their epochs; got {self.schedule!r}")

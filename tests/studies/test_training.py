@@ -1,0 +1,77 @@
+"""Each study trains: ReLU reaches what it should, and the interface is complete."""
+
+import pytest
+import torch
+from torch import nn
+
+from slaf.compare.study import studies
+
+FLOOR = {  # study: (budget changes on top of "small", the least or the greatest sensible value of the primary metric)
+    "digits": ({}, 0.92),
+    "spirals": ({"epochs": 30}, 0.99),
+    "sparse_polynomials": ({"epochs": 15}, 0.25),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(study, budget, seed=0, make=lambda slot, width: nn.ReLU()):  # noqa: ARG005
+    data = study.data(seed, budget)
+    torch.manual_seed(seed)
+    model = study.build(make, data)
+    trace = study.train(model, data, budget, seed, None)
+    return study.metrics(model, data), trace
+
+
+@pytest.mark.parametrize("name", FLOOR)
+def test_relu_reaches_a_sensible_metric(name):
+    study, (changes, floor) = studies[name], FLOOR[name]
+    metrics, trace = run(study, {**study.budgets["small"], **changes})
+    assert trace.finite
+    value = metrics[study.primary]
+    assert value >= floor if study.direction == "max" else value <= floor
+
+
+@pytest.mark.parametrize("name", FLOOR)
+def test_smoke_is_quick_repeatable_and_improves(name):
+    study = studies[name]
+    first, trace = run(study, study.budgets["smoke"], seed=3)
+    second, _ = run(study, study.budgets["smoke"], seed=3)
+    assert first == second
+    assert trace.history["loss"][-1] < trace.history["loss"][0]
+    assert {study.primary, "loss"} <= set(first)
+
+
+@pytest.mark.parametrize("name", FLOOR)
+def test_the_description_is_complete(name):
+    study = studies[name]
+    assert {"smoke", "small", "full"} <= set(study.budgets)
+    assert study.direction in ("max", "min")
+    assert all(isinstance(getattr(study, field), str) and getattr(study, field) for field in ("title", "source", "claim"))
+    assert study.activations
+    assert "identity" not in study.activations  # the comparison adds it
+    sites = []
+
+    def make(slot, width):
+        sites.append((slot, width))
+        return nn.Identity()
+
+    study.build(make, study.data(0, study.budgets["smoke"]))
+    assert len(sites) == 2
+    assert all(slot in study.slots for slot, _ in sites)
+
+
+def test_the_paper_penalties_train_learned_and_fixed_activations_alike():
+    study = studies["sparse_polynomials"]
+    budget = {**study.budgets["smoke"], "penalties": True}
+    for make in (lambda slot, width: nn.ReLU(), lambda slot, width: nn.PReLU(width)):  # noqa: ARG005
+        metrics, trace = run(study, budget, make=make)
+        assert trace.finite
+        assert metrics["nmse"] < 1
+        assert len(trace.history["penalty"]) == budget["epochs"]
