@@ -62,7 +62,7 @@ class SparsePolynomials(Study):
             "features": 20, "monomials": 5, "degree": 3, "samples": 20_000, "widths": (64, 64), "batch_size": 512, "penalties": False,
             "epochs": 60, "schedule": "cosine",
         },
-        "full": _PAPER | {"epochs": 100, "schedule": "cosine"},
+        "full": _PAPER | {"epochs": 60, "schedule": "cosine"},
         "paper": _PAPER | {"epochs": 20_000, "schedule": "paper"},
     }  # fmt: skip
     activations = ("relu", "gelu", "slaf", "batch_norm(relu)", "batch_norm(tanh)")

@@ -88,7 +88,7 @@ class Recipe:
         """The weights' learning rate after ``time`` epochs (a fraction within one)."""
         if isinstance(self.schedule, str):
             cosine = self.schedule == "cosine"
-            return self.lr * 0.5 * (1 + math.cos(math.pi * min(time / self.epochs, 1.0))) if cosine else self.lr
+            return self.lr * 0.5 * (1 + math.cos(math.pi * min(time / max(self.epochs, 1), 1.0))) if cosine else self.lr
         return [self.lr, *(rate for epoch, rate in self.schedule if time >= epoch)][-1]
 
     def optimizer_for(self, model: nn.Module) -> torch.optim.Optimizer:
