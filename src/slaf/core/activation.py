@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -81,7 +83,7 @@ class Activation(_Described):
         edges = {0.0, *(s * 2.0**e for e in range(-2, 21) for s in (-1, 1)), *(float(k) for k in self.facts.kinks or ())}
         wide, total = x.to(torch.float64), torch.zeros_like(x, dtype=torch.float64)
         ordered = sorted(edges)
-        for low, high in zip(ordered, ordered[1:], strict=False):
+        for low, high in itertools.pairwise(ordered):
             a, b = (wide.clamp(low, high), wide.new_full((), low)) if low >= 0 else (wide.clamp(low, high), wide.new_full((), high))
             half, middle = (a - b) / 2, (a + b) / 2
             if bool((half == 0).all()):
@@ -91,7 +93,7 @@ class Activation(_Described):
         return total.to(x.dtype)
 
     def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-        """Sound range of f on each interval [lower, upper]: nothing inside leaves (lo, hi), which the endpoints, kinks and critical points reach.
+        """Sound range of f on each interval [lower, upper]: nothing inside leaves (lo, hi), which ends, kinks and critical points reach.
 
         Raises:
             SlafError: ``lower`` exceeds ``upper`` somewhere, or the critical points are not claimed.
@@ -105,20 +107,23 @@ class Activation(_Described):
         with torch.no_grad():
             ends = torch.stack([self(lower), self(upper)])
             lo, hi = ends.amin(0), ends.amax(0)
+            finfo = torch.finfo(lo.dtype)
             for point in {float(p) for p in (*(facts.kinks or ()), *(facts.critical_points or ()))}:
                 inside = (lower <= point) & (point <= upper)
                 # both neighbours too, for a jump or a point that the dtype rounds
-                near = lower.new_tensor([math.nextafter(point, -math.inf), point, math.nextafter(point, math.inf)])
+                step = abs(point) * finfo.eps + finfo.tiny
+                near = torch.tensor([point - step, point, point + step], dtype=torch.float64)
                 values = self._at_points(near, lower)
                 lo = torch.where(inside, torch.minimum(lo, values.amin(0)), lo)
                 hi = torch.where(inside, torch.maximum(hi, values.amax(0)), hi)
-            slack = 4 * torch.finfo(lo.dtype).eps
-            return lo - slack * (lo.abs() + torch.finfo(lo.dtype).tiny), hi + slack * (hi.abs() + torch.finfo(hi.dtype).tiny)
+            # rounding: of the value and, where terms cancel as in gelu's tail, of the input
+            rounding = 4 * finfo.eps * torch.maximum(lower.abs(), upper.abs()).clamp(finfo.tiny, 1)
+            return lo - 4 * finfo.eps * lo.abs() - rounding, hi + 4 * finfo.eps * hi.abs() + rounding
 
     def _at_points(self, points: Tensor, like: Tensor) -> Tensor:
         return torch.stack([self(torch.full_like(like, float(p))) for p in points])
 
-    def expression(self, site: int = 0) -> Any:
+    def expression(self, site: int = 0) -> Any:  # noqa: ARG002 - for families with several functions
         """f as a sympy expression in ``x``, the fixed parameters put in, the learnable ones as symbols unless they are one number.
 
         ``site`` chooses the channel or unit where a family has several functions.
@@ -142,7 +147,7 @@ class Activation(_Described):
 
     def second_moment(self) -> float:
         """E f(z)² for z ~ N(0, 1), by quadrature: what a variance-preserving initialisation divides by (averaged over θ)."""
-        z, w = standard_normal_nodes()
+        z, w = standard_normal_nodes(self.facts.kinks or ())
         parameter = next(self.parameters(), None)
         dtype = torch.float64 if parameter is None else parameter.dtype
         device = None if parameter is None else parameter.device
@@ -182,10 +187,12 @@ def gauss_legendre(n: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(nodes), torch.from_numpy(weights)
 
 
-def standard_normal_nodes() -> tuple[Tensor, Tensor]:
-    """Composite quadrature for E g(z), z ~ N(0, 1): exact to 1e-12 also for functions with kinks at multiples of 1/4."""
+def standard_normal_nodes(kinks: Iterable[float] = ()) -> tuple[Tensor, Tensor]:
+    """Composite quadrature for E g(z), z ~ N(0, 1): exact to 1e-12, also for functions with ``kinks``."""
     nodes, weights = gauss_legendre(16)
-    edges = torch.arange(-9, 9, 0.25, dtype=torch.float64)
-    z = (edges[:, None] + (nodes + 1) * 0.125).reshape(-1)
-    w = (weights * 0.125).repeat(len(edges)) * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    inside = {float(k) for k in kinks if abs(k) < 9}
+    edges = torch.tensor(sorted({k / 4 for k in range(-36, 37)} | inside), dtype=torch.float64)
+    half = edges.diff() / 2
+    z = (edges[:-1, None] + half[:, None] * (nodes + 1)).reshape(-1)
+    w = (half[:, None] * weights).reshape(-1) * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     return z, w / w.sum()

@@ -67,7 +67,8 @@ def _make_elementwise(factory: Any, claims: Facts, parsed: Spec, context: dict[s
         context = {k: v for k, v in context.items() if k not in _SIZES}
         stray = next((k for k in parsed.kwargs if k in _SIZES), None)
         if stray:
-            raise SlafError(f"{parsed.name} has no argument {stray!r}: it has no learnable parameters; it takes {', '.join(names) or 'none'}")
+            takes = ", ".join(names) or "none"
+            raise SlafError(f"{parsed.name} has no argument {stray!r}: it has no learnable parameters; it takes {takes}")
     return factory(**(context | given | parsed.kwargs))
 
 
@@ -84,7 +85,7 @@ def facts(name: str) -> Facts:
         return claims.at()
     if isinstance(claims, Facts):
         return make(parsed).facts  # type: ignore[return-value]
-    return activations[parsed.name].describe()  # type: ignore[operator, union-attr, return-value]
+    return activations[parsed.name].describe()  # type: ignore[attr-defined]
 
 
 def register(name: str, factory: type[nn.Module], aliases: tuple[str, ...] = ()) -> type[nn.Module]:

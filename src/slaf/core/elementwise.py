@@ -50,12 +50,14 @@ class Elementwise(Activation):
         self._values = {name: params.pop(name, p.default) for name, p in self.claims.params.items()}
         if params:
             unknown = next(iter(params))
-            raise SlafError(f"{self.name} has no argument {unknown!r}{nearest(unknown, self.claims.params)}; it takes {', '.join(self.claims.params) or 'none'}")
+            takes = ", ".join(self.claims.params) or "none"
+            raise SlafError(f"{self.name} has no argument {unknown!r}{nearest(unknown, self.claims.params)}; it takes {takes}")
         for name, p in self.claims.params.items():
             if not p.allows(self._values[name]):
                 raise SlafError(f"{self.name}: {name} must be a number in {p.interval}; got {self._values[name]!r}")
             if p.below and not self._values[name] < self._values[p.below]:
-                raise SlafError(f"{self.name}: {name} must be less than {p.below}; got {self._values[name]!r} and {self._values[p.below]!r}")
+                got = f"{self._values[name]!r} and {self._values[p.below]!r}"
+                raise SlafError(f"{self.name}: {name} must be less than {p.below}; got {got}")
         self.sharing: Sharing | None = None
         learnable = [n for n, p in self.claims.params.items() if p.learnable]
         if learnable:
@@ -80,8 +82,7 @@ class Elementwise(Activation):
         for name in self.claims.params:
             value = getattr(self, name)
             values[name] = float(value.detach().double().mean()) if isinstance(value, Tensor) else value
-        claims = self.claims.at(**values)
-        return claims
+        return self.claims.at(**values)
 
     def config(self) -> dict[str, Any]:
         out: dict[str, Any] = {n: v for n, v in self._values.items() if v != self.claims.params[n].default}
@@ -160,7 +161,7 @@ def activation(facts: Facts, inplace: bool = False) -> Callable[[Callable[..., T
     return build
 
 
-def _reduce(self: Elementwise, protocol: Any) -> Any:
+def _reduce(self: Elementwise, _protocol: Any) -> Any:
     # The class lives in the registry, not in a module, so pickle finds it by its registered name.
     return _blank, (self.name,), self.__getstate__()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-__all__ = ["Facts", "Param", "Paper"]
+__all__ = ["Facts", "Paper", "Param"]
 
 INF = math.inf
 

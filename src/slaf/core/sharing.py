@@ -59,10 +59,12 @@ class Sharing:
                     raise SlafError("share=unit needs num_features=(…), the sample's shape from channel_dim on")
                 self.num_features = (self.num_channels,)
             if self.num_channels not in (None, self.num_features[0]):
-                raise SlafError(f"num_channels={num_channels} does not fit num_features={self.num_features}: its first size is the channels'")
+                sizes = f"num_features={self.num_features}: its first size is the channels'"
+                raise SlafError(f"num_channels={num_channels} does not fit {sizes}")
             self.num_channels = self.num_features[0]
             if channel_dim < 0 and len(self.num_features) != -channel_dim:
-                raise SlafError(f"channel_dim={channel_dim} does not fit num_features={self.num_features} of {len(self.num_features)} sizes")
+                sizes = f"num_features={self.num_features} of {len(self.num_features)} sizes"
+                raise SlafError(f"channel_dim={channel_dim} does not fit {sizes}")
         elif share in ("channel", "group") and self.num_channels is None:
             raise SlafError(f"share={share} needs num_channels, the size of dimension channel_dim={channel_dim}")
         if share == "group":
@@ -107,15 +109,16 @@ class Sharing:
         dim = self.channel_dim + x.dim() if self.channel_dim < 0 else self.channel_dim
         if not 0 <= dim < x.dim():
             raise SlafError(f"input of shape {tuple(x.shape)} has no channel_dim={self.channel_dim}")
-        own = self.num_features if self.share == "unit" else (self.num_channels,)
-        seen = tuple(x.shape[dim : dim + len(own)])  # type: ignore[arg-type]
+        own: tuple[int, ...] = self.num_features if self.share == "unit" else (self.num_channels,)  # type: ignore[assignment]
+        seen = tuple(x.shape[dim : dim + len(own)])
         if seen != own:
             what = "num_features" if self.share == "unit" else "num_channels"
-            told = own if self.share == "unit" else own[0]  # type: ignore[index]
-            raise SlafError(f"input of shape {tuple(x.shape)} has {seen if len(seen) != 1 else seen[0]} at dimension {dim}; {what}={told} was declared")
+            told = own if self.share == "unit" else own[0]
+            got = seen if len(seen) != 1 else seen[0]
+            raise SlafError(f"input of shape {tuple(x.shape)} has {got} at dimension {dim}; {what}={told} was declared")
         if sites == 1:
             return (1,) * x.dim()
-        return (1,) * dim + own + (1,) * (x.dim() - dim - len(own))  # type: ignore[operator, arg-type]
+        return (1,) * dim + own + (1,) * (x.dim() - dim - len(own))
 
     def config(self) -> dict[str, object]:
         """The arguments that make an equal object, those at their default left out."""

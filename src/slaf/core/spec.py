@@ -103,8 +103,10 @@ class _Reader:
         kwargs: dict[str, Any] = {}
         while not self.take(")"):
             kind, key = self.peek()
-            named = kind == "name" and self.tokens[self.position + 1 : self.position + 2] and (
-                self.tokens[self.position + 1][:2] == ("punct", "=")
+            named = (
+                kind == "name"
+                and self.tokens[self.position + 1 : self.position + 2]
+                and (self.tokens[self.position + 1][:2] == ("punct", "="))
             )
             if named:
                 if key in kwargs:

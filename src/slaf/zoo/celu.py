@@ -1,5 +1,6 @@
 """CELU."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,4 +27,8 @@ from slaf.core import INF, Facts, Paper, Param, activation
 )
 def celu(x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x for x > 0, alpha · (exp(x / alpha) - 1) otherwise."""
-    return F.celu(x, alpha, inplace=inplace)
+    if alpha == 1:  # otherwise torch rounds 1/alpha to float32 in the gradient, for float64 too
+        return F.celu(x, alpha, inplace=inplace)
+    if inplace:
+        return x.copy_(celu(x.clone(), alpha))
+    return torch.where(x > 0, x, alpha * torch.expm1(x.clamp(max=0) / alpha))

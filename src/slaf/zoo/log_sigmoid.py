@@ -23,5 +23,5 @@ from slaf.core import INF, Facts, activation
     )
 )
 def log_sigmoid(x: Tensor) -> Tensor:
-    """log(sigmoid(x))."""
-    return F.logsigmoid(x)
+    """log(sigmoid(x)). Not by ``torch.nn.functional.logsigmoid``, which forgets channels-last and is inexact in ONNX Runtime."""
+    return -F.softplus(-x, threshold=50.0)  # log(1 + exp(50)) - 50 = 2e-22, below float64's rounding
