@@ -1,0 +1,151 @@
+"""Batch normalisation followed by any activation, as one object, so that a study can compare "batch norm + ReLU" with others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slaf.core import Facts, NormActivation, Paper, Sharing, SlafError, Spec, activations, make, parse
+
+__all__ = ["BatchNormActivation"]
+
+_FACTS = Facts(
+    name="batch_norm",
+    paper=Paper(
+        "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift",
+        "Ioffe, Szegedy",
+        2015,
+        "arXiv:1502.03167",
+    ),
+    tags=("normalization", "learnable"),
+    summary="Batch normalisation over the channels, then any activation.",
+)
+
+
+class BatchNormActivation(NormActivation):
+    """f(γ (x - mean) / √(var + eps) + β): batch statistics in training, running ones in evaluation.
+
+    Args:
+        activation: f, any activation string; learnable ones get ``num_channels``.
+        eps: added to the variance.
+        momentum: the weight of the newest batch in the running statistics.
+        affine: learn γ and β, per channel.
+        num_channels: size of ``channel_dim``; required.
+        channel_dim: the channel dimension of the input.
+        inplace: refused: backward needs the input.
+
+    Shapes: input of any rank with ``num_channels`` entries at ``channel_dim``; output of the same shape and dtype. Half types are
+    computed in float32, and the running statistics stay float32 under ``.half()``.
+
+    Raises:
+        SlafError: a size that does not fit, or fewer than two values per channel in training.
+
+    Source: Ioffe, Szegedy (2015), arXiv:1502.03167 [from memory].
+
+    Example:
+        >>> slaf.make("batch_norm(relu)", num_channels=64)
+        batch_norm(relu, num_channels=64)
+    """
+
+    name = "batch_norm"
+
+    def __init__(
+        self,
+        activation: str | Spec = "relu",
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        *,
+        num_channels: int | None = None,
+        channel_dim: int = 1,
+        inplace: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.refuse_inplace(inplace)
+        if num_channels is None:
+            raise SlafError("batch_norm needs num_channels, the size of dimension channel_dim")
+        self.sharing = Sharing("channel", num_channels, channel_dim=channel_dim)
+        self.eps, self.momentum = _number("eps", eps), _number("momentum", momentum, high=1.0)
+        if not isinstance(affine, bool):
+            raise SlafError(f"affine must be true or false; got {affine!r}")
+        inner = activation if isinstance(activation, Spec) else parse(activation)
+        self.activation = make(inner, num_channels=num_channels, channel_dim=channel_dim, device=device, dtype=dtype)
+        self._inner: str | Spec = inner if inner.args or inner.kwargs else inner.name
+        made = {"device": device, "dtype": dtype}
+        self.weight = nn.Parameter(torch.empty(num_channels, **made)) if affine else None
+        self.bias = nn.Parameter(torch.empty(num_channels, **made)) if affine else None
+        kept = {"device": device, "dtype": torch.float64 if dtype == torch.float64 else torch.float32}
+        self.register_buffer("running_mean", torch.empty(num_channels, **kept))
+        self.register_buffer("running_var", torch.empty(num_channels, **kept))
+        self.reset_parameters()
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    @property
+    def facts(self) -> Facts:  # type: ignore[override]
+        """Name and source; a module that mixes elements has no facts of a scalar function."""
+        return _FACTS
+
+    @staticmethod
+    def describe() -> Facts:
+        """The facts of the family, without an instance."""
+        return _FACTS
+
+    def reset_parameters(self) -> None:
+        with torch.no_grad():
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            if self.weight is not None and self.bias is not None:
+                self.weight.fill_(1)
+                self.bias.zero_()
+        if callable(getattr(self.activation, "reset_parameters", None)):
+            self.activation.reset_parameters()  # type: ignore[operator]
+
+    def config(self) -> dict[str, Any]:
+        given = {"activation": self._inner, "eps": self.eps, "momentum": self.momentum, "affine": self.weight is not None}
+        defaults = {"eps": 1e-5, "momentum": 0.1, "affine": True}
+        out = {k: v for k, v in given.items() if k not in defaults or v != defaults[k]}
+        return out | {k: v for k, v in self.sharing.config().items() if k != "share"}
+
+    def spec(self) -> Spec:
+        config = self.config()
+        return Spec(self.name, (config.pop("activation"),), config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
+        if self.training and x.numel() < 2 * self.sharing.sites:
+            raise SlafError(f"batch_norm needs two values or more per channel in training; got an input of shape {tuple(x.shape)}")
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        z = x.movedim(self.sharing.channel_dim, 1) if x.dim() > 1 else x[None]
+        weight, bias = (None if p is None else p.to(dtype) for p in (self.weight, self.bias))
+        mean, var = self.running_mean.to(dtype), self.running_var.to(dtype)
+        z = F.batch_norm(z.to(dtype), mean, var, weight, bias, self.training, self.momentum, self.eps).to(x.dtype)
+        if self.training and mean is not self.running_mean:  # the update went to a copy of another precision
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(var)
+        return self.activation(z.movedim(1, self.sharing.channel_dim) if x.dim() > 1 else z[0])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BatchNormActivation:
+        before = {name: getattr(self, name) for name in ("running_mean", "running_var")}
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():  # half the bits are too few to accumulate in
+            value = getattr(self, name)
+            if value.dtype in (torch.float16, torch.bfloat16):
+                setattr(self, name, buffer.to(value.device))
+        return self
+
+
+def _number(argument: str, value: object, high: float = float("inf")) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= high:
+        raise SlafError(f"{argument} must be a number in [0, {high:g}]; got {value!r}")
+    return float(value)
+
+
+activations.register(BatchNormActivation.name, BatchNormActivation)
