@@ -1,0 +1,151 @@
+"""``Case``: the activation under test, how to build a fresh one, and inputs that fit it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slaf.core import Activation, Facts, NormActivation, Sharing, SlafError, Spec, activations, make, parse
+
+__all__ = ["Case", "Subject"]
+
+Subject = str | Spec | nn.Module | Callable[[], nn.Module]
+"""What can be checked: an activation string, a module, or a function without arguments that makes one."""
+
+CHANNELS = 3
+
+
+class Case:
+    """One activation under test.
+
+    Args:
+        subject: an activation string, a module (copied, never changed) or a factory without arguments.
+        sized: give the string ``num_channels``; without it parameters are shared by the layer and any shape is accepted.
+    """
+
+    def __init__(self, subject: Subject, sized: bool = True) -> None:
+        self.subject = subject
+        self.spec = parse(subject) if isinstance(subject, str) else subject if isinstance(subject, Spec) else None
+        self.sized = sized
+        first = self.build()
+        if not isinstance(first, nn.Module):
+            raise SlafError(f"an activation under test must be an nn.Module, a string or a factory of modules; got {type(first).__name__}")
+        if self.spec is None and isinstance(getattr(first, "name", None), str) and first.name in activations:
+            own = first.spec() if isinstance(first, (Activation, NormActivation)) else None
+            if own is not None and type(make(own)) is type(first):
+                self.spec, self.sized = own, False  # the module's own string says its sizes already
+        self.name = str(self.spec) if self.spec is not None else getattr(first, "name", type(first).__name__)
+        self.scalar = isinstance(first, Activation)
+        self.sharing: Sharing | None = getattr(first, "sharing", None)
+        facts = getattr(first.eval(), "facts", None)
+        self.facts = facts if isinstance(facts, Facts) else Facts(self.name)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def build(self, **context: Any) -> nn.Module:
+        """A fresh module in training mode; ``context`` (``device``, ``dtype``, …) only where a string is known."""
+        if self.spec is not None:
+            return make(self.spec, **({"num_channels": CHANNELS} if self.sized else {}), **context)
+        if isinstance(self.subject, nn.Module):
+            return copy.deepcopy(self.subject).train()
+        return self.subject()  # type: ignore[operator]
+
+    def evaluated(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """A fresh module in evaluation mode, cast to ``dtype``."""
+        module = self.build().eval()
+        return module if dtype is None else module.to(dtype)
+
+    @cached_property
+    def module64(self) -> nn.Module:
+        """One module in evaluation mode and float64, for checks that do not change it."""
+        return self.evaluated(torch.float64)
+
+    @cached_property
+    def unsized(self) -> Case | None:
+        """This case without ``num_channels``, which takes an input of any shape; None where sizes are needed."""
+        if self.sharing is None or self.sharing.num_channels is None:
+            return self
+        if self.spec is None or not self.sized:
+            return None
+        try:
+            return Case(self.spec, sized=False)
+        except SlafError:
+            return None
+
+    # -- inputs ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def own(self) -> tuple[int, ...]:
+        """The sizes that the input must have from ``channel_dim`` on; ``()`` where any shape fits."""
+        s = self.sharing
+        if s is None or s.num_channels is None:
+            return ()
+        return tuple(s.num_features or ()) if s.share == "unit" else (s.num_channels,)
+
+    def shape(self, batch: int = 5) -> tuple[int, ...]:
+        """A shape of three or more dimensions that fits."""
+        own, dim = self.own, 1 if self.sharing is None else self.sharing.channel_dim
+        if not own:
+            return (batch, CHANNELS, 4, 2)
+        if dim < 0:
+            return (batch, 4, *own, *(2,) * (-dim - len(own)))
+        after = () if self.sharing is not None and self.sharing.share == "unit" else (4, 2)
+        return (*(batch, 2, 2, 2)[:dim], *own, *after)
+
+    @property
+    def batch_dim(self) -> int:
+        """A dimension of :meth:`shape` whose size is free."""
+        return -1 if self.sharing is not None and self.sharing.channel_dim == 0 else 0
+
+    def input(self, dtype: torch.dtype = torch.float32, batch: int = 5, scale: float = 2.0) -> Tensor:
+        """A reproducible random input."""
+        generator = torch.Generator().manual_seed(0)
+        return (scale * torch.randn(self.shape(batch), generator=generator, dtype=torch.float64)).to(dtype)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """A vector of n inputs in a shape that fits, every channel or unit seeing all of them."""
+        own = self.own
+        if not own or self.sharing is None:
+            return values
+        dim = self.sharing.channel_dim
+        if dim == 0:
+            return values.reshape(*(1,) * len(own), -1).expand(*own, -1)
+        between, after = (1,) * (max(dim, 1) - 1), (1,) * (max(-dim, len(own)) - len(own))
+        return values.reshape(-1, *between, *(1,) * len(own), *after).expand(-1, *between, *own, *after)
+
+    def first(self, y: Tensor) -> Tensor:
+        """Undo :meth:`spread`, for the first channel or unit."""
+        if not self.own:
+            return y
+        first_last = self.sharing is not None and self.sharing.channel_dim == 0
+        return y.reshape(-1, y.shape[-1])[0] if first_last else y.reshape(y.shape[0], -1)[:, 0]
+
+    # -- the scalar function -----------------------------------------------------------------------------------------------
+
+    def f(self, values: Tensor, module: nn.Module | None = None) -> Tensor:
+        """f of the first channel at a vector, by ``module`` or in float64; differentiable."""
+        return self.first((module or self.module64)(self.spread(values)))
+
+    def d(self, values: Tensor, order: int = 1, module: nn.Module | None = None) -> Tensor:
+        """The ``order``-th derivative of :meth:`f` by reverse-mode automatic differentiation."""
+        x = values.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            y = self.f(x, module)
+            for _ in range(order):
+                if not y.requires_grad:
+                    return torch.zeros_like(x)
+                (y,) = torch.autograd.grad(y.sum(), x, create_graph=True, materialize_grads=True)
+        return y.detach()
+
+    def away_from_kinks(self, values: Tensor, distance: float = 1e-6) -> Tensor:
+        """The values that are not within ``distance`` (relative, from 1 on) of a declared kink."""
+        keep = torch.ones_like(values, dtype=torch.bool)
+        for kink in self.facts.kinks or ():
+            keep &= (values.double() - kink).abs() > distance * max(1.0, abs(kink))
+        return values[keep]

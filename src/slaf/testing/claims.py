@@ -1,0 +1,215 @@
+"""Checks of the claimed facts: every one can be refuted by a number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from slaf.core import Activation, SlafError
+
+from .case import Case
+from .check import check, close, expect
+from .grids import is_jump, jump_points, supremum, wide_grid
+
+GROUP = "claims"
+EPS = torch.finfo(torch.float64).eps
+
+
+def _sharp(claimed: float, found: float, at: float, far: float, what: str) -> None:
+    """``claimed`` is a supremum: not exceeded by ``found`` (attained at ``at``) and approached within 1e-3."""
+    if math.isinf(claimed) and claimed > 0:
+        expect(far > 1e3 or math.isinf(far), f"{what} is claimed to be unbounded; the largest value found is {far:g}")
+        return
+    expect(found <= claimed + 1e-12 * max(1.0, abs(claimed)), f"{what} is claimed to be {claimed!r}, but {found!r} occurs near x={at:.9g}")
+    slack = 1e-3 * min(1.0, abs(claimed) or 1.0)
+    expect(found >= claimed - slack, f"{what} is claimed to be {claimed!r}, but nothing beyond {found!r} occurs: it is not sharp")
+
+
+@check(GROUP, scalar=True, needs=["range"])
+def range(case: Case) -> None:
+    """The claimed range is never left, and both of its ends are approached within 1e-3."""
+    low, high = case.facts.range
+    grid = wide_grid(case)
+    far = torch.tensor([-1e12, -1e9, 1e9, 1e12], dtype=torch.float64)
+    for sign, claimed, what in ((1, high, "the supremum"), (-1, -low, "minus the infimum")):
+
+        def signed(x: Tensor, sign: int = sign) -> Tensor:
+            return sign * case.f(x).detach()
+
+        found, at = supremum(signed, grid)
+        _sharp(claimed, found, at, max(found, float(signed(far).max())), what)
+
+
+@check(GROUP, scalar=True, needs=["lipschitz"])
+def lipschitz(case: Case) -> None:
+    """|f'| and all difference quotients stay below the claimed constant, which is approached within 1e-3."""
+    claimed, grid = case.facts.lipschitz, wide_grid(case)
+    found, at = supremum(lambda x: case.d(x).abs(), case.away_from_kinks(grid, 1e-10))
+    x = grid[torch.cat([torch.ones(1, dtype=torch.bool), grid.diff() > 1e-7 * grid[1:].abs().clamp(min=1)])]
+    y = case.f(x).detach()
+    quotient = (y.diff() / x.diff()).abs()
+    noise = 8 * EPS * y.abs().clamp(min=1)[1:] / x.diff()
+    steepest = int((quotient - noise).argmax())
+    far = max(found, float(quotient[steepest]))
+    _sharp(claimed, found, at, far, "the Lipschitz constant")
+    if math.isfinite(claimed):
+        excess = float((quotient - noise)[steepest])
+        expect(
+            excess <= claimed * (1 + 1e-9),
+            f"the Lipschitz constant is claimed to be {claimed!r}, but f rises by {excess:.9g} near x={float(x[steepest]):.9g}",
+        )
+
+
+@check(GROUP, scalar=True, needs=["monotone"])
+def monotone(case: Case) -> None:
+    """f never moves against the claimed direction; ``"neither"`` needs a rise and a fall."""
+    x = wide_grid(case)
+    y = case.f(x).detach()
+    noise = 16 * EPS * torch.maximum(y[1:].abs(), y[:-1].abs()).clamp(min=1)
+    rises, falls = y.diff() > noise, y.diff() < -noise
+    claim = case.facts.monotone
+    expect(claim in ("nondecreasing", "nonincreasing", "neither"), f"monotone is {claim!r}")
+    if claim == "neither":
+        expect(bool(rises.any()) and bool(falls.any()), "claimed not to be monotone, but no rise and fall are found")
+        return
+    against = falls if claim == "nondecreasing" else rises
+    expect(not bool(against.any()), f"claimed {claim}, but not so near x={x[1:][against][:3].tolist()}")
+
+
+@check(GROUP, scalar=True, needs=["parity"])
+def parity(case: Case) -> None:
+    """f(-x) is f(x), -f(x) or neither, as claimed."""
+    x = wide_grid(case).abs().unique()
+    right, left = case.f(x).detach(), case.f(-x).detach()
+    noise = 16 * EPS * torch.maximum(right.abs(), left.abs()).clamp(min=1)
+    even, odd = ((left - right).abs() <= noise).all(), ((left + right).abs() <= noise).all()
+    claim = case.facts.parity
+    expect(claim in ("even", "odd", "neither"), f"parity is {claim!r}")
+    truth = {"even": bool(even), "odd": bool(odd), "neither": not bool(even) and not bool(odd)}
+    expect(truth[claim], f"claimed to be {claim}; it is {' and '.join(k for k, v in truth.items() if v)}")
+
+
+def _derivative(case: Case, order: int) -> Callable[[Tensor], Tensor]:
+    return lambda x: case.f(x).detach() if order == 0 else case.d(x, order)
+
+
+def _jumps(case: Case, order: int, kink: float) -> bool:
+    return is_jump(_derivative(case, order), kink)
+
+
+@check(GROUP, scalar=True, needs=["smoothness", "kinks"])
+def smoothness(case: Case) -> None:
+    """The derivatives up to the claimed order are continuous at every kink, and the next one jumps at some kink."""
+    n, kinks = case.facts.smoothness, case.facts.kinks
+    if n == math.inf:
+        expect(not kinks, f"claimed smooth and to have kinks at {kinks}")
+        _no_hidden_kinks(case, ())
+        return
+    expect(bool(kinks), f"claimed C^{n}, but no kink is named")
+    for order in (j for j in (0, 1, 2) if j <= n):
+        for kink in kinks:
+            expect(not _jumps(case, order, kink), f"claimed C^{n}, but the derivative of order {order} jumps at x={kink:g}")
+    if n <= 2:
+        expect(
+            any(_jumps(case, n + 1, kink) for kink in kinks),
+            f"claimed C^{n} and no better, but the derivative of order {n + 1} jumps nowhere",
+        )
+
+
+@check(GROUP, scalar=True, needs=["kinks"])
+def kinks(case: Case) -> None:
+    """At every claimed kink a derivative of order 3 or less jumps, and f, f' and f'' jump nowhere else."""
+    for kink in case.facts.kinks:
+        expect(any(_jumps(case, order, kink) for order in (0, 1, 2, 3)), f"a kink is claimed at x={kink:g}, but f is smooth there")
+    _no_hidden_kinks(case, case.facts.kinks)
+
+
+def _no_hidden_kinks(case: Case, known: tuple[float, ...]) -> None:
+    reach = 20 + max((abs(k) for k in known), default=0.0)
+    grid = torch.linspace(-reach, reach, 16001, dtype=torch.float64) + 1e-4
+    keep = torch.ones(len(grid) - 1, dtype=torch.bool)
+    for kink in known:
+        keep &= (grid[1:] < kink - 1e-6) | (grid[:-1] > kink + 1e-6)
+    for order in (0, 1, 2):
+        found = jump_points(_derivative(case, order), grid, keep)
+        expect(not found, f"the derivative of order {order} jumps at x={found[:3]}, which is no claimed kink")
+
+
+@check(GROUP, scalar=True, needs=["critical_points"])
+def critical_points(case: Case) -> None:
+    """f' vanishes or changes sign at every claimed critical point, and at no other isolated point but a kink."""
+    claimed, kinks = case.facts.critical_points, case.facts.kinks or ()
+    for point in claimed:
+        slope = float(case.d(torch.tensor([point], dtype=torch.float64)))
+        expect(abs(slope) <= 1e-9, f"f' is {slope:.3g} at the claimed critical point x={point!r}")
+    grid = torch.linspace(-30, 30, 12001, dtype=torch.float64) + 1.3e-3
+    slopes, step = case.d(grid), float(grid[1] - grid[0])
+    size = slopes.abs()
+    solid = size > 1e-10  # below it the sign is rounding noise
+    at, sign = grid[solid], slopes[solid].sign()
+    turns = ((at[1:] + at[:-1]) / 2)[(sign[1:] != sign[:-1]) & (at.diff() < 2.5 * step)]
+    dips = (size[1:-1] < size[:-2]) & (size[1:-1] < size[2:]) & (size[:-2] > 1e-10) & (size[2:] > 1e-10)
+    touches = [x for x in grid[1:-1][dips].tolist() if _touches_zero(case, x, step)]
+    for x in (*turns.tolist(), *touches):
+        near = any(abs(x - p) < 3 * step for p in (*claimed, *kinks))
+        expect(near, f"f' vanishes or changes sign near x={x:.4g}, which is no claimed critical point or kink")
+
+
+def _touches_zero(case: Case, x: float, step: float) -> bool:
+    """Whether |f'| falls to zero near ``x`` and nowhere around: a plateau is no isolated point."""
+    around = torch.tensor([x - 10 * step, x + 10 * step], dtype=torch.float64)
+    least, _ = supremum(lambda t: -case.d(t).abs(), torch.linspace(x - step, x + step, 401, dtype=torch.float64))
+    return -least < 1e-12 and bool((case.d(around).abs() > 1e-6).all())
+
+
+def _bounded(case: Case) -> str | None:
+    own = type(case.module64).__dict__.get("bounds")  # a rule of the family's own
+    known = case.facts.critical_points is not None or case.facts.monotone in ("nondecreasing", "nonincreasing")
+    return None if own is not None or known else "neither critical points nor monotonicity are claimed"
+
+
+@check(GROUP, scalar=True, unless=_bounded)
+def bounds(case: Case) -> None:
+    """``bounds`` holds on random boxes in float64 and float32, is tight in float64, and refuses lower > upper."""
+    case = case.unsized or case
+    generator = torch.Generator().manual_seed(0)
+    centre = 12 * torch.rand(60, generator=generator, dtype=torch.float64) - 6
+    width = 10 ** (4 * torch.rand(60, generator=generator, dtype=torch.float64) - 3)
+    module = case.module64
+    assert isinstance(module, Activation)
+    try:
+        module.bounds(case.spread(centre + width), case.spread(centre))
+    except SlafError:
+        pass
+    else:
+        raise AssertionError("bounds accepts lower > upper")
+    for dtype in (torch.float64, torch.float32):
+        module = case.evaluated(dtype)
+        assert isinstance(module, Activation)
+        lower, upper = (centre - width / 2).to(dtype), (centre + width / 2).to(dtype)
+        low, high = (case.first(t) for t in module.bounds(case.spread(lower), case.spread(upper)))
+        t = torch.linspace(0, 1, 4097, dtype=dtype)[:, None]
+        inside = (lower + t * (upper - lower)).clamp(lower, upper)
+        y = case.f(inside.reshape(-1), module).detach().reshape(inside.shape)
+        for what, violated in (("below", y < low), ("above", y > high)):
+            expect(not bool(violated.any()), f"f is {what} its bounds at x={inside[violated][:3].tolist()} in {dtype}")
+        if dtype == torch.float64 and math.isfinite(case.facts.lipschitz if case.facts.lipschitz is not None else math.inf):
+            slack = 1e-9 + case.facts.lipschitz * (upper - lower) / 4096
+            close(low, y.amin(0), slack, "the lower bound is loose", centre)
+            close(high, y.amax(0), slack, "the upper bound is loose", centre)
+
+
+@check(GROUP, scalar=True)
+def second_moment(case: Case) -> None:
+    """``second_moment()`` is E f(z)² for standard normal z, by an independent quadrature."""
+    module = case.module64
+    assert isinstance(module, Activation)
+    z = torch.linspace(-12, 12, 48001, dtype=torch.float64) + 1e-4
+    weight = torch.exp(-z * z / 2)
+    wanted = float((case.f(z).detach() ** 2 * weight).sum() / weight.sum())
+    got = module.second_moment()
+    slack = 2e-3 if case.facts.smoothness == -1 else 1e-6
+    expect(abs(got - wanted) <= slack * max(wanted, 1e-6), f"second_moment() is {got!r} instead of {wanted!r}")

@@ -1,0 +1,113 @@
+"""``check_activation``: run the contract over one activation and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slaf.core import SlafError, nearest
+
+from . import claims, construction, derivatives, export, inputs, transforms, values  # noqa: F401 - they register their checks
+from .case import Case, Subject
+from .check import CHECKS
+
+__all__ = ["Report", "Result", "check_activation", "checks"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one check: ``status`` is ``"passed"``, ``"failed"``, ``"skipped"`` or ``"xfailed"``; ``message`` says why."""
+
+    check: str
+    group: str
+    status: str
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`check_activation` found; ``passed`` is true where no check failed."""
+
+    name: str
+    results: tuple[Result, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed (an expected failure that passes counts as a failure)."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """The failed checks."""
+        return tuple(r for r in self.results if r.status == "failed")
+
+    def __getitem__(self, check: str) -> Result:
+        return next(r for r in self.results if r.check == check)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a report or a JSON file."""
+        counts = {s: sum(r.status == s for r in self.results) for s in ("passed", "failed", "skipped", "xfailed")}
+        return {"name": self.name, "passed": self.passed, "counts": counts, "results": [asdict(r) for r in self.results]}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n} {s}" for s, n in self.to_dict()["counts"].items() if n)
+        return "\n".join([f"{self.name}: {counts}", *(f"  {r.check}: {r.message}" for r in self.failures)])
+
+
+def checks() -> dict[str, str]:
+    """The names of all checks and what each one says, in the order they run."""
+    return {name: c.doc for name, c in CHECKS.items()}
+
+
+def known(names: Iterable[str]) -> list[str]:
+    """The names, each of them a check; raises with the nearest one otherwise."""
+    names = list(names)
+    for name in names:
+        if name not in CHECKS:
+            raise SlafError(f"unknown check {name!r}{nearest(name, CHECKS)}")
+    return names
+
+
+def check_activation(obj: Subject, xfail: Mapping[str, str] | None = None, checks: Iterable[str] | None = None) -> Report:
+    """Run the contract over one activation.
+
+    Args:
+        obj: an activation string, a module (it is copied, not changed), or a function without arguments that makes one.
+            ``NormActivation`` and other modules that mix elements get the checks that apply to them.
+        xfail: known gaps, ``{check: reason}``. Strict: one that passes, or does not apply, is a failure.
+        checks: run these only.
+
+    Raises:
+        SlafError: an unknown check, an optional package that is missing, or an ``obj`` that cannot be built.
+
+    Example:
+        >>> report = check_activation("gelu")
+        >>> assert report.passed, report
+    """
+    expected = dict(xfail or {})
+    known(expected)
+    chosen = known(CHECKS if checks is None else checks)
+    case = Case(obj)
+    return Report(case.name, tuple(_run(case, name, expected.get(name)) for name in chosen))
+
+
+def _run(case: Case, name: str, expected: str | None) -> Result:
+    check, start = CHECKS[name], time.perf_counter()
+
+    def result(status: str, message: str = "") -> Result:
+        return Result(name, check.group, status, message, time.perf_counter() - start)
+
+    reason = check.applies(case)
+    if reason is not None:
+        return result("failed", f"declared to fail ({expected}), but does not apply: {reason}") if expected else result("skipped", reason)
+    try:
+        check.run(case)
+    except Exception as error:
+        if isinstance(error, SlafError) and isinstance(error.__cause__, ImportError):
+            raise
+        message = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return result("xfailed", f"{expected}: {message}") if expected else result("failed", message)
+    return result("failed", f"declared to fail ({expected}), but passes: remove the xfail") if expected else result("passed")

@@ -1,0 +1,56 @@
+"""``parametrize_with_checks``: one pytest test per activation and check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .case import Case, Subject
+from .check import CHECKS
+from .contract import known
+from .extras import optional
+
+__all__ = ["parametrize_with_checks"]
+
+
+def parametrize_with_checks(entries: Iterable[Subject], xfail: Mapping[str, Mapping[str, str]] | None = None) -> Any:
+    """Decorate ``def test(activation, check): check(activation)``: one test for every activation and every check that applies.
+
+    Args:
+        entries: what :func:`check_activation` takes.
+        xfail: known gaps, ``{activation: {check: reason}}``, strict.
+
+    Example::
+
+        @parametrize_with_checks(["my_relu", "my_relu(slope=2)"])
+        def test_contract(activation, check):
+            check(activation)
+    """
+    pytest = optional("pytest")
+    expected = {name: dict(gaps) for name, gaps in (xfail or {}).items()}
+    parameters = []
+    for entry in entries:
+        case = Case(entry)
+        gaps = expected.pop(case.name, {})
+        known(gaps)
+        for name, check in CHECKS.items():
+            if check.applies(case) is not None and name not in gaps:
+                continue
+            marks = [pytest.mark.xfail(reason=gaps[name], strict=True)] if name in gaps else []
+            parameters.append(pytest.param(case, _Bound(name, check.run), marks=marks, id=f"{case.name}-{name}"))
+    if expected:
+        raise ValueError(f"xfail names {next(iter(expected))!r}, which is not among the entries")
+    return pytest.mark.parametrize(("activation", "check"), parameters)
+
+
+class _Bound:
+    """A check as the test calls it; its name is what pytest shows."""
+
+    def __init__(self, name: str, run: Callable[[Case], None]) -> None:
+        self.__name__, self._run = name, run
+
+    def __call__(self, case: Case) -> None:
+        self._run(case)
+
+    def __repr__(self) -> str:
+        return self.__name__

@@ -1,0 +1,76 @@
+"""Checks of functional transforms and of torch.compile, by value, in evaluation mode."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from .case import Case
+from .check import check, close, expect, same
+
+GROUP = "transforms"
+
+
+def _x(case: Case) -> Tensor:
+    x = case.input(torch.float64)
+    for kink in case.facts.kinks or ():
+        x = torch.where((x - kink).abs() < 1e-2, x + 0.05, x)
+    return x
+
+
+@check(GROUP)
+def jvp(case: Case) -> None:
+    """Forward-mode derivatives (``torch.func.jvp``) agree with finite differences; a silent zero is caught."""
+    module, x = case.evaluated(torch.float64), _x(case)
+    v = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    y, got = torch.func.jvp(module, (x,), (v,))  # type: ignore[misc]
+    same(y, module(x), "the value under jvp")
+    h = 1e-5
+    wanted = (module(x + h * v) - module(x - h * v)) / (2 * h)
+    close(got, wanted, 1e-6 * wanted.detach().abs().clamp(min=1), "jvp")
+
+
+@check(GROUP)
+def vmap(case: Case) -> None:
+    """``torch.func.vmap`` over an added dimension, alone and around a gradient, gives what a loop gives."""
+    module, x = case.evaluated(torch.float64), _x(case)
+    stack = torch.stack([x, -x, 0.5 * x])
+    same(torch.func.vmap(module)(stack), torch.stack([module(part) for part in stack]), "vmap", rounding=16)
+
+    def gradient(part: Tensor) -> Tensor:
+        return torch.func.grad(lambda t: module(t).sum())(part)
+
+    same(torch.func.vmap(gradient)(stack), torch.stack([gradient(part) for part in stack]), "vmap of the gradient", rounding=64)
+
+
+@check(GROUP, scalar=True)
+def hessian(case: Case) -> None:
+    """``torch.func.hessian`` is diagonal, with the difference quotients of the gradient on its diagonal."""
+    x = case.away_from_kinks(torch.tensor([-2.1, -0.6, 0.35, 1.8], dtype=torch.float64), 1e-2)
+    got = torch.func.hessian(lambda t: case.f(t).sum())(x)
+    h = 1e-5
+    wanted = torch.diag((case.d(x + h) - case.d(x - h)) / (2 * h))
+    close(got, wanted, 1e-5 * wanted.abs().clamp(min=1), "hessian")
+
+
+@check(GROUP)
+def compile(case: Case) -> None:
+    """``torch.compile(fullgraph=True)`` gives the eager value and gradient."""
+    module, x = case.evaluated(), case.input()
+    plain = x.clone().requires_grad_()
+    wanted = module(plain)
+    wanted.square().sum().backward()
+    torch._dynamo.reset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's own
+        compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+        leaf = x.clone().requires_grad_()
+        y = compiled(leaf)
+        y.square().sum().backward()
+    expect(y.dtype == x.dtype, f"compiled: {x.dtype} in, {y.dtype} out")
+    same(y, wanted, "the compiled value", rounding=16)
+    assert leaf.grad is not None
+    assert plain.grad is not None
+    same(leaf.grad, plain.grad, "the compiled gradient", rounding=64)

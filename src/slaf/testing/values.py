@@ -1,0 +1,137 @@
+"""Checks of values against the formula, in every precision, and of finiteness over twelve decades."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from slaf.core import Activation
+
+from .case import Case
+from .check import check, close, expect
+from .grids import magnitudes, points
+from .oracle import formula_values
+
+GROUP = "values"
+LOW = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@check(GROUP, scalar=True, needs=["formula"])
+def value_float64(case: Case) -> None:
+    """In float64 the values are those of the formula in arbitrary precision, to 1e-12."""
+    x = points(case)
+    wanted = formula_values(case, x)
+    close(case.f(x), wanted, 1e-12 * wanted.abs() + 1e-15 * x.abs().clamp(max=1), "value", x)
+
+
+@check(GROUP, scalar=True, needs=["formula"])
+def expression(case: Case) -> None:
+    """``expression()`` is a sympy expression that computes the module's values."""
+    import sympy
+
+    module = case.module64
+    assert isinstance(module, Activation)
+    expression = module.expression()
+    symbols = {str(s) for s in expression.free_symbols}
+    expect(symbols <= {"x", *case.facts.params}, f"expression() has unknown symbols {sorted(symbols - {'x', *case.facts.params})}")
+    left = {s: sympy.Float(float(getattr(module, str(s)).detach().reshape(-1)[0])) for s in expression.free_symbols if str(s) != "x"}
+    x = torch.tensor([-2.3, -0.4, 0.7, 3.1], dtype=torch.float64)
+    variable = sympy.Symbol("x", real=True)
+    got = torch.tensor([float(expression.subs(left | {variable: v})) for v in x.tolist()], dtype=torch.float64)
+    close(got, case.f(x), 1e-9, "expression()", x)
+
+
+def _in_precision(case: Case, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, values in ``dtype`` and, with the same rounded parameters and inputs, in float64."""
+    module = case.evaluated(dtype)
+    x = case.away_from_kinks(torch.linspace(-8, 8, 641, dtype=torch.float64), 1e-3).to(dtype).unique()
+    return x, case.f(x, module), case.f(x.double(), case.evaluated(dtype).double())
+
+
+def _low_precision(case: Case, dtype: torch.dtype) -> None:
+    x, got, wanted = _in_precision(case, dtype)
+    info = torch.finfo(dtype)
+    # where terms cancel, as in x - tanh(x), the rounding is that of the input; a learned function's terms are of order one
+    terms = x.double().abs().clamp(max=1) if case.facts.formula is not None else torch.ones(())
+    scale = torch.maximum(wanted.abs(), terms)
+    close(got, wanted, 8 * info.eps * scale + info.smallest_normal * info.eps, f"value in {dtype}", x)
+
+
+@check(GROUP, scalar=True)
+def value_float32(case: Case) -> None:
+    """In float32 the values are within 8 units in the last place of float64's."""
+    _low_precision(case, torch.float32)
+
+
+@check(GROUP, scalar=True)
+def value_bfloat16(case: Case) -> None:
+    """In bfloat16 the values are within 8 units in the last place of float64's."""
+    _low_precision(case, torch.bfloat16)
+
+
+@check(GROUP, scalar=True)
+def value_float16(case: Case) -> None:
+    """In float16 the values are within 8 units in the last place of float64's."""
+    _low_precision(case, torch.float16)
+
+
+@check(GROUP, scalar=True)
+def gradient_low_precision(case: Case) -> None:
+    """In float32, bfloat16 and float16 the gradient agrees with float64's, to 32 units in the last place of max(1, |f'|)."""
+    for dtype in LOW:
+        x, _, _ = _in_precision(case, dtype)
+        wanted = case.d(x.double(), 1, case.evaluated(dtype).double())
+        close(
+            case.d(x, 1, case.evaluated(dtype)), wanted, 32 * torch.finfo(dtype).eps * wanted.abs().clamp(min=1), f"gradient in {dtype}", x
+        )
+
+
+def _finite(case: Case, order: int) -> None:
+    what = ("value", "gradient", "second gradient")[order]
+    for dtype in (torch.float64, *LOW):
+        module = case.evaluated(dtype)
+        x = torch.cat([magnitudes().to(dtype), torch.zeros(1, dtype=dtype)])
+        y = case.f(x, module).detach() if order == 0 else case.d(x, order, module)
+        nan = torch.isnan(y)
+        expect(not bool(nan.any()), f"{what} in {dtype} is NaN at x={x[nan][:3].tolist()}")
+        over = ~torch.isfinite(y)
+        x = case.away_from_kinks(x[over])
+        if len(x) and (dtype != torch.float64 or case.facts.formula is not None):
+            exact = formula_values(case, x, order) if case.facts.formula is not None else _float64(case, x.double(), order)
+            fits = exact.abs() <= torch.finfo(dtype).max
+            expect(not bool(fits.any()), f"{what} in {dtype} overflows at x={x[fits][:3].tolist()}")
+
+
+def _float64(case: Case, x: Tensor, order: int) -> Tensor:
+    return case.f(x).detach() if order == 0 else case.d(x, order)
+
+
+@check(GROUP, scalar=True)
+def finite_values(case: Case) -> None:
+    """On ±[1e-8, 1e4] values are finite wherever the exact one fits the dtype, and never NaN."""
+    _finite(case, 0)
+
+
+@check(GROUP, scalar=True)
+def finite_gradients(case: Case) -> None:
+    """On ±[1e-8, 1e4] gradients are finite wherever the exact one fits the dtype, and never NaN."""
+    _finite(case, 1)
+
+
+@check(GROUP, scalar=True)
+def finite_second_gradients(case: Case) -> None:
+    """On ±[1e-8, 1e4] second gradients are finite wherever the exact one fits the dtype, and never NaN."""
+    _finite(case, 2)
+
+
+@check(GROUP)
+def large_inputs(case: Case) -> None:
+    """Inputs of every size, also in training, give no NaN in value or gradient."""
+    for training in (True, False):
+        for size in (1e-8, 1.0, 1e4):
+            x = (case.input() * size).requires_grad_()
+            y = case.build().train(training)(x)
+            expect(not bool(torch.isnan(y).any()), f"NaN for inputs of size {size:g} (training={training})")
+            y.sum().backward()
+            assert x.grad is not None
+            expect(not bool(torch.isnan(x.grad).any()), f"NaN gradient for inputs of size {size:g} (training={training})")
