@@ -4,6 +4,7 @@ No workload lives here (they are in ``studies``) and nothing here knows one by n
 """
 
 from .plan import Plan, Trial, make_plan
+from .report import comparison_of, write_report
 from .run import Event, Interrupted, WorkerError, run_plan
 from .store import Store, load
 from .study import Data, Make, Study, register_study, studies
@@ -22,6 +23,7 @@ __all__ = [
     "Study",
     "Trial",
     "WorkerError",
+    "comparison_of",
     "load",
     "make_plan",
     "register_study",
@@ -29,4 +31,5 @@ __all__ = [
     "run_trial",
     "studies",
     "tabulate",
+    "write_report",
 ]

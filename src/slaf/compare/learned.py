@@ -112,9 +112,12 @@ def formula(site: Activation, digits: int = 3, limit: int = 300) -> str | None:
 
 
 def _write(expression: Any, x: Any, digits: int) -> str:
-    """A polynomial by rising powers, anything else as sympy writes it."""
+    """A polynomial by rising powers, ``where`` in words, anything else as sympy writes it."""
     import sympy
 
+    if isinstance(expression, sympy.Piecewise):
+        *cases, (last, _) = [(_write(e, x, digits), sympy.sstr(c)) for e, c in expression.args]
+        return ", ".join([*(f"{value} if {condition}" for value, condition in cases), f"else {last}"])
     if not expression.is_polynomial(x):
         return sympy.sstr(sympy.N(expression, digits))
     terms = []
@@ -122,6 +125,6 @@ def _write(expression: Any, x: Any, digits: int) -> str:
         if not coefficient.is_number:
             return sympy.sstr(sympy.N(expression, digits))
         number = f"{float(coefficient):.{digits}g}"
-        factor = {0: "", 1: "*x"}.get(power, f"*x**{power}")
-        terms.append(number + factor)
+        factor = {0: "", 1: "x"}.get(power, f"x**{power}")
+        terms.append(factor if factor and number == "1" else "*".join(filter(None, (number, factor))))
     return " + ".join(terms).replace("+ -", "- ")

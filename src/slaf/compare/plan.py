@@ -85,6 +85,7 @@ class Plan:
         """How the results are to be looked at: what the report needs beside the results, and may differ from run to run."""
         study = find_study(self.study)
         return {
+            "activations": list(self.activations),
             "reference": self.reference,
             "identity": self.identity,
             "changed": dict(self.changed),
