@@ -33,7 +33,22 @@ _PUBLIC = {
     "param_groups": "slaf.train",
     "register": "slaf.core",
 }
-_ROOMS = ("bases", "compare", "core", "fit", "functional", "kernels", "layers", "learnable", "plot", "studies", "surgery", "testing", "train", "zoo")
+_ROOMS = (
+    "bases",
+    "compare",
+    "core",
+    "fit",
+    "functional",
+    "kernels",
+    "layers",
+    "learnable",
+    "plot",
+    "studies",
+    "surgery",
+    "testing",
+    "train",
+    "zoo",
+)
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
@@ -51,7 +66,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'slaf' has no attribute {name!r}{nearest(name, (*_PUBLIC, *_ROOMS))}")
 
 
-def __dir__() -> list[str]:
+def __dir__() -> Any:
     return sorted({*__all__, *_ROOMS})
 
 

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from slaf.kernels import Recurrence
 
-__all__ = ["Polynomials", "substitute", "times_u"]
+__all__ = ["POWERS", "Polynomials", "substitute", "times_u"]
+
+POWERS = Recurrence((1.0,), (0.0,))
+"""1, u, u², …"""
 
 
 def _constant(matrix: Any, like: Tensor) -> Tensor:
@@ -64,8 +67,7 @@ class Polynomials:
     def monomial(self) -> Tensor:
         """Coefficients in powers of x: (sites, degree + 1). Loses accuracy where |center|·rscale is large."""
         powers = self.powers()
-        power = Recurrence((1.0,), (0.0,))
-        shift = substitute(power, -self.center * self.rscale, self.rscale, times_u(power, self.degree).to(self.center.device))
+        shift = substitute(POWERS, -self.center * self.rscale, self.rscale, times_u(POWERS, self.degree).to(self.center.device))
         return (powers[:, None, :] @ shift)[:, 0]
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -150,9 +150,7 @@ class _Moments(torch.autograd.Function):
         return gx, None, None, gcenter, grscale, None
 
 
-def _moments(
-    x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence
-) -> Tensor:
+def _moments(x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence) -> Tensor:
     u = standardize(x, center, rscale)
     share = u.numel() // max(torch.Size(shape).numel(), 1)
     return torch.stack([term.sum_to_size(shape) / share for term in _terms(u, count, recurrence)])
@@ -178,14 +176,12 @@ def series(
     out = dtype or x.dtype
     if work == working_dtype(x.dtype) and not _transformed():
         if out != x.dtype:  # inside a backward: the slope is wanted in full precision
-            return _Series.apply(x.to(work), c, center, rscale, recurrence).to(out)  # type: ignore[no-untyped-call]
-        return _Series.apply(x, c, center, rscale, recurrence)  # type: ignore[no-untyped-call]
+            return _Series.apply(x.to(work), c, center, rscale, recurrence).to(out)
+        return _Series.apply(x, c, center, rscale, recurrence)
     return clenshaw(standardize(x.to(work), center, rscale), c, recurrence).to(out)
 
 
-def moments(
-    x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence
-) -> Tensor:
+def moments(x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence) -> Tensor:
     """tⱼ = mean of φⱼ((x - center)·rscale), j = 1 … count, over the elements that share an entry of ``shape``: (count, *shape).
 
     ``shape`` broadcasts against x. Computed and returned in float32 or float64; differentiable; keeps x alone for backward.
@@ -194,4 +190,4 @@ def moments(
     center, rscale = (t if t is None else t.to(work) for t in (center, rscale))
     if _transformed():
         return _moments(x, count, shape, center, rscale, recurrence)
-    return _Moments.apply(x, count, shape, center, rscale, recurrence)  # type: ignore[no-untyped-call]
+    return _Moments.apply(x, count, shape, center, rscale, recurrence)

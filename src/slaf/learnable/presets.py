@@ -1,10 +1,26 @@
-"""The published parametrisations of SLAF by name, as arguments of :class:`slaf.SLAF` (arXiv:1906.09529 and its authors' code)."""
+"""The default SLAF and the published ones (arXiv:1906.09529 and its authors' code) by name, as arguments of :class:`slaf.SLAF`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PRESETS"]
+__all__ = ["DEFAULTS", "PRESETS"]
+
+DEFAULTS: dict[str, Any] = {
+    "degree": 7,
+    "basis": "chebyshev",
+    "share": "channel",
+    "normalize": "none",
+    "input": "affine",
+    "input_scale": 3.0,
+    "squash": "none",
+    "init": "gelu",
+    "init_noise": 0.0,
+    "decay": 1.0,
+    "gate": False,
+    "momentum": 0.01,
+    "eps": None,
+}
 
 _PAPER: dict[str, Any] = {
     "basis": "power",

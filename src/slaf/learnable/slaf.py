@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable
@@ -11,24 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slaf.bases import basis as find_basis
 from slaf.bases import bases
+from slaf.bases import basis as find_basis
 from slaf.bases.base import check_degree
-from slaf.bases.polynomial import Polynomials
+from slaf.bases.polynomial import POWERS, Polynomials
 from slaf.core import INF, Activation, Facts, Paper, Sharing, SlafError, Spec, activations, one_of
 from slaf.core.elementwise import spread_over_sites
 from slaf.core.sharing import broadcast
 from slaf.fit import Normal
 from slaf.kernels import series
-from slaf.kernels.series import standardize
+from slaf.kernels.series import clenshaw, standardize
 
 from .initialization import fitted_start
-from .presets import PRESETS
+from .presets import DEFAULTS, PRESETS
 from .statistics import InputStatistics, TermStatistics
 
 __all__ = ["SLAF"]
 
-_PAPER = Paper("Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529")
+_PAPER = Paper(
+    "Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529"
+)
 _SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda u: u, "tanh": torch.tanh, "clamp": lambda u: u.clamp(-1, 1)}
 _PAPER_INITS = ("paper", "paper_no_offset")
 
@@ -46,7 +47,8 @@ class SLAF(Activation):
     Args:
         degree: K, 1 to 24.
         basis: φ, ``"chebyshev"`` or ``"power"``.
-        share: one set of coefficients per ``"layer"``, ``"channel"``, ``"group"`` or ``"unit"``; statistics are always per channel (or unit).
+        share: one set of coefficients per ``"layer"``, ``"channel"``, ``"group"`` or ``"unit"``; statistics are always per channel
+            (or unit).
         normalize: N_k, ``"none"`` or ``"batch"``: every term standardised by its own batch statistics, as in the paper.
         input: s before the scale, ``"affine"``: standardised by running statistics with gradients as in batch normalisation (batch
             renormalisation, arXiv:1702.03275), so training and evaluation agree; ``"batch"``: by batch statistics in training;
@@ -58,8 +60,8 @@ class SLAF(Activation):
         init_noise: standard deviation of noise added to the fitted coefficients.
         decay: the k-th coefficient is learned as a_k / decay^(k-1); below 1, higher terms move more slowly under Adam.
         gate: multiply a_k by σ(u_k), u_k learned and shared by the layer (the paper's parametrisations A and C).
-        preset: ``"paper_a"``, ``"paper_b"``, ``"paper_b_prime"`` or ``"paper_c"`` sets all of the above as published;
-            arguments given beside it win.
+        preset: ``"paper_a"``, ``"paper_b"``, ``"paper_b_prime"`` or ``"paper_c"``: the values in :data:`slaf.learnable.presets.PRESETS`;
+            what is given beside it wins. Without it, what is not given is as in :data:`slaf.learnable.presets.DEFAULTS`.
         momentum: the weight of the newest batch in the running statistics.
         eps: added to variances; ``None``: 1e-5 for the input's, 1e-10 of the second moment for the terms'.
         num_channels, groups, num_features, channel_dim: see :class:`slaf.core.Sharing`.
@@ -83,19 +85,19 @@ class SLAF(Activation):
 
     def __init__(
         self,
-        degree: int = 7,
-        basis: str = "chebyshev",
-        share: str = "channel",
-        normalize: str = "none",
-        input: str = "affine",
-        input_scale: float = 3.0,
-        squash: str = "none",
-        init: str | Spec | Callable[[Tensor], Tensor] = "gelu",
-        init_noise: float = 0.0,
-        decay: float = 1.0,
-        gate: bool = False,
+        degree: int | None = None,
+        basis: str | None = None,
+        share: str | None = None,
+        normalize: str | None = None,
+        input: str | None = None,
+        input_scale: float | None = None,
+        squash: str | None = None,
+        init: str | Spec | Callable[[Tensor], Tensor] | None = None,
+        init_noise: float | None = None,
+        decay: float | None = None,
+        gate: bool | None = None,
         preset: str | None = None,
-        momentum: float = 0.01,
+        momentum: float | None = None,
         eps: float | None = None,
         *,
         num_channels: int | None = None,
@@ -108,9 +110,11 @@ class SLAF(Activation):
     ) -> None:
         super().__init__()
         self.refuse_inplace(inplace)
-        given = {k: v for k, v in locals().items() if k in _DEFAULTS}
-        chosen = _resolve(given)
-        self._config = {k: v for k, v in given.items() if v != _DEFAULTS[k]}
+        given = {k: v for k, v in locals().items() if k in DEFAULTS and v is not None}
+        self._config = given | ({} if preset is None else {"preset": one_of("preset", preset, PRESETS)})
+        base = DEFAULTS | ({} if preset is None else PRESETS[preset])
+        self._config = {k: v for k, v in self._config.items() if k == "preset" or v != base[k]}
+        chosen = base | given
         self.degree = check_degree(chosen["degree"])
         self.basis = find_basis(one_of("basis", chosen["basis"], bases.names()))
         self.normalize = one_of("normalize", chosen["normalize"], ("none", "batch"))
@@ -135,9 +139,7 @@ class SLAF(Activation):
         self.term_statistics: TermStatistics | None = None
         sites, warm_up = self.sharing.sites, not self._paper_init
         if self.input != "identity":
-            self.input_statistics = InputStatistics(
-                sites, momentum, warm_up, 1e-5 if eps is None else eps, self.input == "affine", device
-            )
+            self.input_statistics = InputStatistics(sites, momentum, warm_up, 1e-5 if eps is None else eps, self.input == "affine", device)
         if self.normalize == "batch":
             self.term_statistics = TermStatistics(sites, self.basis, self.degree, momentum, warm_up, eps, device)
         if dtype == torch.float64:
@@ -165,7 +167,7 @@ class SLAF(Activation):
             else:
                 self._fit(self.init, Normal())
             if self.gate is not None:
-                self.gate.normal_()
+                self.gate.normal_() if self._paper_init else self.gate.zero_()
 
     def _fit(self, target: str | Callable[[Tensor], Tensor], density: Normal) -> None:
         def prepare(s: Tensor) -> Tensor:
@@ -186,7 +188,7 @@ class SLAF(Activation):
     def config(self) -> dict[str, Any]:
         out = {k: (v if not isinstance(v, Spec) else str(v)) for k, v in self._config.items() if k != "share"}
         shared = self.sharing.config()
-        default = PRESETS.get(str(self._config.get("preset")), {}).get("share", _DEFAULTS["share"])
+        default = PRESETS.get(str(self._config.get("preset")), DEFAULTS).get("share", DEFAULTS["share"])
         if shared["share"] == default:
             del shared["share"]
         return out | shared
@@ -213,26 +215,46 @@ class SLAF(Activation):
         return self.sharing.per_site(a), self.sharing.per_site(self.bias.to(a.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = self.sharing.shape(x, self.sharing.sites)
-        batch = self.training and self.normalizes and self._enough(x)
-        center, rscale = self._input_map(x, shape, batch)
-        if self.squash != "none":
-            x, dtype = _SQUASH[self.squash](standardize(x, center, rscale)), x.dtype
-            center = rscale = None
+        shape, dtype = self.sharing.shape(x, self.sharing.sites), x.dtype
+        if self.training and self.normalizes and self._enough(x):
+            c, x, center, rscale = self._train(x, shape)
         else:
-            dtype = x.dtype
-        a, b = self.coefficients()
-        if self.term_statistics is None:
-            c = torch.cat([b[:, None], a], 1)
-        elif batch:
-            c, center, rscale = self.term_statistics.batch(x, shape, a, b, center, rscale)
-        else:
-            c = self.term_statistics.frozen(a, b)
-            if center is None and self.squash == "none":
-                c, center, rscale = self._recenter(c)
-                center, rscale = center.reshape(shape), rscale.reshape(shape)
+            c, center, rscale = self._evaluation()
+            center, rscale = (t if t is None else t.reshape(shape) for t in (center, rscale))
+            x, center, rscale = self._squashed(x, center, rscale)
         layout = shape if c.shape[0] > 1 else (1,) * x.dim()
         return series(x, broadcast(c, layout), center, rscale, self.basis.recurrence).to(dtype)
+
+    def _train(self, x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Coefficients, and the input, center and rscale at which they hold, from this batch's statistics."""
+        a, b = self.coefficients()
+        center = rscale = None
+        if self.input_statistics is not None:
+            center, rscale = self.input_statistics.batch(x, shape)
+            rscale = rscale / self.input_scale
+        x, center, rscale = self._squashed(x, center, rscale)
+        if self.term_statistics is None:
+            return torch.cat([b[:, None], a], 1), x, center, rscale
+        c, center, rscale = self.term_statistics.batch(x, shape, a, b, center, rscale)
+        return c, x, center, rscale
+
+    def _evaluation(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Coefficients (sites or 1, degree + 1), and center and rscale (sites,) of the input, from the running statistics."""
+        a, b = self.coefficients()
+        c = torch.cat([b[:, None], a], 1) if self.term_statistics is None else self.term_statistics.frozen(a, b)
+        if self.input_statistics is not None:
+            center, rscale = self.input_statistics.frozen()
+            return c, center, rscale / self.input_scale
+        if self.term_statistics is None or self.squash != "none":
+            return c, None, None
+        # about the running mean of the first term, which is the input's own: so float32 stays accurate far from 0
+        center, std = self.term_statistics.location(c.dtype)
+        return (c[:, None, :] @ self.term_statistics.expand_about(center, std))[:, 0], center, 1 / std
+
+    def _squashed(self, x: Tensor, center: Tensor | None, rscale: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if self.squash == "none":
+            return x, center, rscale
+        return _SQUASH[self.squash](standardize(x, center, rscale)), None, None
 
     def _enough(self, x: Tensor) -> bool:
         """Whether a training batch carries statistics: two values a channel or more."""
@@ -245,21 +267,6 @@ class SLAF(Activation):
                 stacklevel=3,
             )
         return values > 1
-
-    def _input_map(self, x: Tensor, shape: tuple[int, ...], batch: bool) -> tuple[Tensor | None, Tensor | None]:
-        if self.input_statistics is None:
-            return None, None
-        if batch:
-            center, rscale = self.input_statistics.batch(x, shape)
-        else:
-            center, rscale = (t.reshape(shape) for t in self.input_statistics.frozen())
-        return center, rscale / self.input_scale
-
-    def _recenter(self, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Re-expand about the running mean of the first term, which is the input's own: float32 stays accurate far from 0."""
-        assert self.term_statistics is not None
-        center, std = self.term_statistics.location(c.dtype)
-        return (c[:, None, :] @ self.term_statistics.expand_about(center, std))[:, 0], center, 1 / std
 
     # -- what is derived ----------------------------------------------------------------------------------------------------
 
@@ -276,17 +283,11 @@ class SLAF(Activation):
         if self.squash != "none":
             raise SlafError(f"slaf with squash={self.squash} is not a polynomial; use squash=none")
         self._require_scalar("polynomial")
-        a, b = (t.detach().double() for t in self.coefficients())
-        one = torch.ones(self.sharing.sites, dtype=torch.float64, device=a.device)
-        center, rscale = 0 * one, one
-        if self.input_statistics is not None:
-            statistics = self.input_statistics
-            center, rscale = statistics.mean.double(), (statistics.var.double() + statistics.eps).rsqrt() / self.input_scale
-        c = torch.cat([b[:, None], a], 1) if self.term_statistics is None else self.term_statistics.frozen(a, b)
-        c = c.expand(self.sharing.sites, -1)
-        if self.term_statistics is not None and self.input_statistics is None:
-            c, center, rscale = self._recenter(c)
-        return Polynomials(c, center, rscale, self.basis.recurrence)
+        with torch.no_grad():
+            c, center, rscale = self._evaluation()
+            one = torch.ones(self.sharing.sites, dtype=torch.float64, device=c.device)
+            center, rscale = (0 * one, one) if center is None or rscale is None else (center.double(), rscale.double())
+            return Polynomials(c.double().expand(self.sharing.sites, -1), center, rscale, self.basis.recurrence)
 
     def terms(self, x: Tensor) -> Tensor:
         """N_k(φ_k(s(x))) one by one in evaluation mode: the definition that the fold is tested against, (*x.shape, degree)."""
@@ -302,49 +303,39 @@ class SLAF(Activation):
         return out
 
     def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-        """The range on each box: the polynomial's ends and stationary points, sound up to rounding, which is added."""
+        """The range on each box: the values at its ends and at the stationary points inside, widened by the rounding of the series."""
         self._require_scalar("bounds")
         if bool((lower > upper).any()):
             raise SlafError("lower must not exceed upper anywhere")
-        if self.squash != "none":
-            return self._squashed_bounds(lower, upper)
         with torch.no_grad():
-            polynomial = self.polynomial()
             shape = self.sharing.shape(lower, self.sharing.sites)
-            points = polynomial.stationary_points().to(lower)
-            candidates = [self(lower), self(upper)]
-            for column in points.T:
-                point = column.reshape(shape)
-                inside = torch.minimum(torch.maximum(point.expand_as(lower), lower), upper)
-                candidates.append(self(inside))
-            stacked = torch.stack(candidates)
-            lo, hi = stacked.amin(0), stacked.amax(0)
-            # rounding of the series itself grows with the size of its terms
-            reach = torch.maximum(lower.abs(), upper.abs())
-            size = self._magnitude(reach, polynomial, shape)
-            slack = 8 * (self.degree + 1) * torch.finfo(lo.dtype).eps * size
-            return lo - slack, hi + slack
-
-    def _magnitude(self, reach: Tensor, polynomial: Polynomials, shape: tuple[int, ...]) -> Tensor:
-        u = (reach + polynomial.center.abs().to(reach).reshape(shape)) * polynomial.rscale.abs().to(reach).reshape(shape)
-        powers = polynomial.coefficients.abs().to(reach) @ torch.as_tensor(
-            abs(self.basis.recurrence.to_monomial(self.degree)), dtype=reach.dtype, device=reach.device
-        )
-        c = broadcast(powers, shape)
-        size = c[-1].expand_as(u)
-        for j in range(self.degree - 1, -1, -1):
-            size = size * u + c[j]
-        return size
-
-    def _squashed_bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-        raise SlafError(f"bounds of slaf with squash={self.squash} are not implemented; use squash=none")
+            c, center, rscale = self._evaluation()
+            center, rscale = (t if t is None else t.reshape(shape) for t in (center, rscale))
+            # the input map increases, so a box in x is a box in s, where f is a polynomial
+            ends = [_SQUASH[self.squash](standardize(t, center, rscale)) for t in (lower, upper)]
+            zero = torch.zeros(len(c), dtype=c.dtype, device=c.device)
+            polynomial = Polynomials(c, zero, zero + 1, self.basis.recurrence)
+            layout = shape if len(c) > 1 else (1,) * lower.dim()
+            inside = [
+                torch.minimum(torch.maximum(broadcast(p, layout).to(ends[0]), ends[0]), ends[1]) for p in polynomial.stationary_points().T
+            ]
+            wide = broadcast(c, layout)
+            values = torch.stack([series(s, wide, None, None, self.basis.recurrence) for s in (*ends, *inside)])
+            size = clenshaw(torch.maximum(*(e.abs() for e in ends)), broadcast(polynomial.powers().abs(), layout).to(ends[0]), POWERS)
+            slack = 8 * (self.degree + 1) * torch.finfo(lower.dtype).eps * size
+            return (values.amin(0) - slack).to(lower.dtype), (values.amax(0) + slack).to(lower.dtype)
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
         """What is claimed: a learned family has no static range; a polynomial is C^∞."""
         smooth = {"none": INF, "tanh": INF, "clamp": None}[self.squash]
         return Facts(
-            name=self.name, paper=_PAPER, smoothness=smooth, kinks=() if smooth else None, tags=("learnable", "polynomial"), summary=_SUMMARY
+            name=self.name,
+            paper=_PAPER,
+            smoothness=smooth,
+            kinks=() if smooth else None,
+            tags=("learnable", "polynomial"),
+            summary=_SUMMARY,
         )
 
     @staticmethod
@@ -365,21 +356,6 @@ class SLAF(Activation):
 
 
 _SUMMARY = "The self-learnable activation: a polynomial learned with the network."
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(SLAF.__init__).parameters.items()
-    if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
-}
-
-
-def _resolve(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments after the preset: one that was given and is not the default wins over the preset."""
-    if given["preset"] is None:
-        return given
-    preset = PRESETS[one_of("preset", given["preset"], PRESETS)]
-    return given | {k: v for k, v in preset.items() if given[k] == _DEFAULTS[k]}
-
-
 _PREPARED: dict[tuple[str, float], Callable[[Tensor], Tensor]] = {}
 
 

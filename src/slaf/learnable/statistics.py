@@ -80,7 +80,8 @@ class InputStatistics(Running):
 
     def frozen(self) -> tuple[Tensor, Tensor]:
         """(mean, 1/std) per site from the running statistics."""
-        return self.mean, (self.var + self.eps).rsqrt()
+        dtype = torch.float32 if self.mean.device.type == "mps" else torch.float64
+        return self.mean.to(dtype), (self.var.to(dtype) + self.eps).rsqrt()
 
     def batch(self, x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """(mean, 1/std) of this batch in ``shape``, differentiable in x; updates the running statistics."""
@@ -107,7 +108,8 @@ class TermStatistics(Running):
     (φ_k - mean_k)/sqrt(var_k + floor) needs no tensor per term: with the moments t_j = mean φ_j(u), j ≤ 2K, all means and variances
     follow, because products φ_i φ_j are sums of φ_l. Small matrices in float64, one pass over x.
 
-    ``eps`` is added to the variance as in the paper; ``None`` takes 1e-10 of the second moment instead, which keeps constant channels finite.
+    ``eps`` is added to the variance as in the paper; ``None`` takes 1e-10 of the second moment instead, which keeps constant channels
+    finite.
     """
 
     mean: Tensor
@@ -116,7 +118,9 @@ class TermStatistics(Running):
     products: Tensor
     constants = ("times_u", "products")
 
-    def __init__(self, sites: int, basis: Basis, degree: int, momentum: float, warm_up: bool, eps: float | None, device: Any = None) -> None:
+    def __init__(
+        self, sites: int, basis: Basis, degree: int, momentum: float, warm_up: bool, eps: float | None, device: Any = None
+    ) -> None:
         super().__init__(momentum, warm_up, device)
         self.basis, self.degree, self.eps = basis, degree, eps
         self.register_buffer("mean", torch.zeros(sites, degree, device=device))

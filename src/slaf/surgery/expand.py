@@ -149,7 +149,7 @@ class _Walk:
             return value
         if hasattr(module, "polynomial"):
             try:
-                return self._activation(value, module.polynomial())
+                return self._activation(value, module.polynomial())  # type: ignore[operator]
             except SlafError as reason:
                 raise SlafError(f"expand: layer {path!r} is not polynomial: {reason}") from None
         raise SlafError(f"expand: layer {path!r}, {module!r}, is not polynomial; it takes linear layers and slaf with squash=none")

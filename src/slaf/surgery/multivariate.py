@@ -124,8 +124,8 @@ class Multivariate:
         return sympy.Add(*terms)
 
     def __repr__(self) -> str:
-        outputs = len(self.coefficients)
-        return f"Multivariate(variables={self.variables}, outputs={outputs}, degree={self.degree}, monomials={self.num_monomials} of at most {self.bound})"
+        size = f"variables={self.variables}, outputs={len(self.coefficients)}, degree={self.degree}"
+        return f"Multivariate({size}, monomials={self.num_monomials} of at most {self.bound})"
 
 
 def grow(coefficients: Array, variables: int, degree: int) -> Array:
