@@ -3,13 +3,14 @@
 No workload lives here (they are in ``studies``) and nothing here knows one by name. Imports core, train and lower.
 """
 
-from .plan import Plan, Trial, make_plan
+from .plan import Plan, Trial, list_studies, make_plan, options_of
 from .report import comparison_of, write_report
-from .run import Event, Interrupted, WorkerError, run_plan
-from .store import Store, load
+from .run import Event, Interrupted, WorkerError, processors, run_plan
+from .store import Store, check_folder, load
 from .study import Data, Make, Study, register_study, studies
 from .table import Comparison, Row, tabulate
 from .trial import run_trial
+from .worker import import_modules
 
 __all__ = [
     "Comparison",
@@ -23,9 +24,14 @@ __all__ = [
     "Study",
     "Trial",
     "WorkerError",
+    "check_folder",
     "comparison_of",
+    "import_modules",
+    "list_studies",
     "load",
     "make_plan",
+    "options_of",
+    "processors",
     "register_study",
     "run_plan",
     "run_trial",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from slaf.core import SlafError
 from .table import Comparison
 from .words import SHARES
 
-__all__ = ["colors", "draw_learned", "draw_learning_curves", "draw_metric"]
+__all__ = ["colors", "draw_learned", "draw_learning_curves", "draw_metric", "require_matplotlib"]
 
 # Okabe and Ito's palette for all kinds of colour vision, without its yellow, which is lost on white.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B3A8E", "#7A5230")
@@ -155,14 +156,19 @@ def _short(name: str, limit: int = 30) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
+def require_matplotlib() -> None:
+    """Raise with the command that installs matplotlib unless it is there: before hours of training, not after."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SlafError('the report\'s figures need matplotlib, which is not installed: pip install "slaf[compare]"')
+
+
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[tuple[Any, Any, io.BytesIO]]:
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise SlafError('the report\'s figures need matplotlib, which is not installed: pip install "slaf[compare]"') from None
+    require_matplotlib()
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     style: dict[Any, Any] = {
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],

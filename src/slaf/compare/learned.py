@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slaf.core import Activation, SlafError
+from slaf.plot import formula
 
 from .build import Built
 
@@ -93,38 +94,3 @@ def _columns(curves: Tensor) -> Iterator[Tensor]:
 
 def _numbers(values: Tensor) -> list[float | None]:
     return [rounded(v) for v in values.tolist()]
-
-
-def formula(site: Activation, digits: int = 3, limit: int = 300) -> str | None:
-    """The first channel's function as short text in ``x``, its numbers to ``digits`` significant digits; ``None`` if none is known."""
-    import sympy
-
-    try:
-        expression = site.expression()
-    except SlafError:
-        return None
-    x = sympy.Symbol("x", real=True)
-    expression = expression.subs({s: x for s in expression.free_symbols if s.name == "x"})
-    values = {s: getattr(site, s.name, None) for s in expression.free_symbols if s != x}
-    numbers = {s: sympy.Float(float(v.detach().reshape(-1)[0])) for s, v in values.items() if isinstance(v, Tensor) and v.numel()}
-    text = _write(expression.subs(numbers), x, digits)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _write(expression: Any, x: Any, digits: int) -> str:
-    """A polynomial by rising powers, ``where`` in words, anything else as sympy writes it."""
-    import sympy
-
-    if isinstance(expression, sympy.Piecewise):
-        *cases, (last, _) = [(_write(e, x, digits), sympy.sstr(c)) for e, c in expression.args]
-        return ", ".join([*(f"{value} if {condition}" for value, condition in cases), f"else {last}"])
-    if not expression.is_polynomial(x):
-        return sympy.sstr(sympy.N(expression, digits))
-    terms = []
-    for (power,), coefficient in reversed(sympy.Poly(expression, x).terms()):
-        if not coefficient.is_number:
-            return sympy.sstr(sympy.N(expression, digits))
-        number = f"{float(coefficient):.{digits}g}"
-        factor = {0: "", 1: "x"}.get(power, f"x**{power}")
-        terms.append(factor if factor and number == "1" else "*".join(filter(None, (number, factor))))
-    return " + ".join(terms).replace("+ -", "- ")

@@ -16,7 +16,7 @@ from slaf.core.spec import format_value
 from .build import build_model
 from .study import Data, Study, studies
 
-__all__ = ["Plan", "Trial", "find_study", "make_plan"]
+__all__ = ["Plan", "Trial", "find_study", "list_studies", "make_plan", "options_of"]
 
 MAX_SEEDS = 10_000
 STUDIES = "slaf.studies"
@@ -98,6 +98,34 @@ def find_study(name: str) -> Study:
     """The study of that name; a hyphen may be typed for an underscore."""
     importlib.import_module(STUDIES)
     return studies[name.replace("-", "_")]
+
+
+def list_studies() -> str:
+    """Every study in a few lines of text: what it is, what is claimed, its budgets."""
+    importlib.import_module(STUDIES)
+    blocks = []
+    for name in studies.names():
+        study = studies[name]
+        sizes = [f"    {budget:<6} " + ", ".join(f"{k} {format_value(v)}" for k, v in b.items()) for budget, b in study.budgets.items()]
+        better = "more" if study.direction == "max" else "less"
+        facts = f"    ranked by {study.primary} ({better} is better); by default {study.seeds} seeds of {', '.join(study.activations)}"
+        blocks.append("\n".join([f"{study.name}: {study.title}", f"    {study.claim}", facts, *sizes]))
+    return "\n\n".join(blocks)
+
+
+def options_of(words: Sequence[str]) -> dict[str, str]:
+    """``["epochs=5"]`` to ``{"epochs": "5"}``.
+
+    Raises:
+        SlafError: a word is not of the form ``name=value``.
+    """
+    options = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name.strip() and equals and value.strip()):
+            raise SlafError(f"option must be NAME=VALUE, such as epochs=5; got {word!r}")
+        options[name.strip()] = value.strip()
+    return options
 
 
 def make_plan(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from types import TracebackType
 from typing import IO, Any
 
@@ -12,38 +11,37 @@ from slaf.core import SlafError
 from .plan import Plan, Trial, find_study
 from .run import Event
 from .table import Comparison, tabulate
-from .words import points, quantity
+from .terminal import rich_table
+from .words import quantity
 
 __all__ = ["Lines", "Live", "watch"]
 
 
-def watch(plan: Plan, total: int, stream: IO[str] | None = None) -> Lines:
+def watch(plan: Plan, stream: IO[str] | None = None) -> Lines:
     """A progress display for ``plan``: live on a terminal, plain lines elsewhere. Use it as a context manager and as ``on_event``."""
     try:
         from rich.console import Console
     except ImportError:
         raise SlafError('progress is shown with rich, which is not installed: pip install "slaf[compare]"') from None
     console = Console(file=stream or sys.stderr)
-    return Live(plan, total, console) if console.is_terminal else Lines(plan, total, stream or sys.stderr)
+    return Live(plan, console) if console.is_terminal else Lines(plan, stream or sys.stderr)
 
 
 class Lines:
     """One plain line per finished trial, for logs and pipes."""
 
-    def __init__(self, plan: Plan, total: int, stream: IO[str]) -> None:
+    def __init__(self, plan: Plan, stream: IO[str]) -> None:
         study = find_study(plan.study)
-        self.plan, self.total, self.stream = plan, total, stream
+        self.plan, self.stream = plan, stream
+        self.total = len(plan.seeds) * len(plan.activations)
         self.metric, self.direction = study.primary, study.direction
         self.records: list[dict[str, Any]] = []
-        self.stored = 0
-        self.started = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         if event.record is None:
             return
         self.records.append(event.record)
         if event.kind == "stored":
-            self.stored += 1
             return
         width = len(str(self.total))
         seconds = event.record["cost"]["seconds"]
@@ -62,6 +60,8 @@ class Lines:
         return tabulate(self.records, self.metric, self.direction, self.plan.reference)
 
     def __enter__(self) -> Lines:
+        sizes = f"{len(self.plan.activations)} activations × {len(self.plan.seeds)} seeds"
+        print(f"{self.plan.study}, budget {self.plan.budget}: {sizes} = {self.total} trials", file=self.stream, flush=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -71,11 +71,11 @@ class Lines:
 class Live(Lines):
     """The same on a terminal, drawn by rich several times a second."""
 
-    def __init__(self, plan: Plan, total: int, console: Any) -> None:
+    def __init__(self, plan: Plan, console: Any) -> None:
         from rich.live import Live as RichLive
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        super().__init__(plan, total, console.file)
+        super().__init__(plan, console.file)
         self.console = console
         self.overall = Progress(
             TextColumn("[bold]{task.description}"),
@@ -86,7 +86,7 @@ class Live(Lines):
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
         )
-        self.whole = self.overall.add_task(f"{plan.study} · {plan.budget}", total=total)
+        self.whole = self.overall.add_task(f"{plan.study} · {plan.budget}", total=self.total)
         self.trials = Progress(
             TextColumn("  {task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"), console=console
         )
@@ -130,35 +130,3 @@ class Live(Lines):
         from rich.console import Group
 
         return Group(self.overall, self.trials, rich_table(self.table(), self.plan) if self.records else "")
-
-
-def rich_table(comparison: Comparison, plan: Plan | None = None) -> Any:
-    """The comparison as a table for the terminal; activations of ``plan`` without a result yet are listed last."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("activation", overflow="fold")
-    versus = f"− {comparison.reference}"
-    for heading in ("runs", f"mean {comparison.metric}", "worst", versus, "95 % interval", "", "params", "of them act.", "s"):
-        table.add_column(heading if heading != versus else escape(versus), justify="right", overflow="fold")
-    for row in comparison.rows:
-        bad = row.non_finite + row.failed
-        table.add_row(
-            escape(row.activation),
-            f"{len(row.values)}" + (f" [red](+{bad} broken)[/]" if bad else " (n/a)" if row.not_applicable else ""),
-            quantity(comparison.metric, row.mean),
-            quantity(comparison.metric, row.worst),
-            points(comparison.metric, row.difference),
-            f"{points(comparison.metric, row.difference_low)} … {points(comparison.metric, row.difference_high)}"
-            if row.difference_low is not None
-            else "",
-            {"better": "[green]better[/]", "worse": "[red]worse[/]"}.get(row.verdict, "" if row.verdict == "no data" else row.verdict),
-            "" if row.params is None else f"{row.params:,}",
-            "" if row.activation_params is None else f"{row.activation_params:,}",
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-        )
-    for name in plan.activations if plan else ():
-        if comparison.row(name) is None:
-            table.add_row(f"[dim]{escape(name)}[/]", "[dim]…[/]", *[""] * 8)
-    return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
 import threading
@@ -22,7 +23,7 @@ from .store import Store
 from .trial import run_trial
 from .worker import remote, start, throttled, warm_up, work
 
-__all__ = ["Event", "Interrupted", "WorkerError", "run_plan"]
+__all__ = ["Event", "Interrupted", "WorkerError", "processors", "run_plan"]
 
 
 class WorkerError(SlafError):
@@ -52,6 +53,11 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_plan(
