@@ -154,6 +154,7 @@ def deepcopy(case: Case) -> None:
 def state_dict_roundtrip(case: Case) -> None:
     """The state dict survives ``torch.save`` and ``torch.load(weights_only=True)``, and holds everything that was learned."""
     module = _disturbed(case.build())
+    module(case.input())  # in training, so that statistics move
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
     file.seek(0)

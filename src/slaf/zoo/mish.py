@@ -28,4 +28,6 @@ def mish(x: Tensor, inplace: bool = False) -> Tensor:
     """x · tanh(softplus(x)). Written out, because the second derivative of ``torch.nn.functional.mish`` is NaN at large inputs."""
     if inplace:
         return x.copy_(mish(x.clone()))
+    if x.dtype == torch.float16:  # 2x, in the second derivative, overflows float16 beyond 32752 and gives NaN
+        return mish(x.float()).to(x.dtype)
     return x * torch.tanh(F.softplus(x))
