@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from slaf.core import SlafError
 
     try:
-        result = app(args=None if arguments is None else list(arguments), prog_name="slaf", standalone_mode=False)
+        # not list(…): the verb of that name is an attribute of this package
+        result = app(args=None if arguments is None else [*arguments], prog_name="slaf", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except SlafError as error:
         return _complain(str(error), getattr(error, "exit_code", 2))

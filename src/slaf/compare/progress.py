@@ -36,8 +36,12 @@ class Lines:
         self.total = len(plan.seeds) * len(plan.activations)
         self.metric, self.direction = study.primary, study.direction
         self.records: list[dict[str, Any]] = []
+        self.begun = False
 
     def __call__(self, event: Event) -> None:
+        if not self.begun:
+            self.begun = True
+            self.begin()
         if event.record is None:
             return
         self.records.append(event.record)
@@ -60,9 +64,12 @@ class Lines:
         return tabulate(self.records, self.metric, self.direction, self.plan.reference)
 
     def __enter__(self) -> Lines:
+        return self
+
+    def begin(self) -> None:
+        """Say what is to come: at the first event, for until then the folder may still be refused."""
         sizes = f"{len(self.plan.activations)} activations × {len(self.plan.seeds)} seeds"
         print(f"{self.plan.study}, budget {self.plan.budget}: {sizes} = {self.total} trials", file=self.stream, flush=True)
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass

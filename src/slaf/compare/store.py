@@ -34,15 +34,24 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = open(self.folder / RESULTS, "ab")  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
             _lock(self._file, self.folder)
             good, torn = _read(self.folder / RESULTS)
             if torn:
                 self._keep_torn_aside(torn)
             _replace(self.folder / RUN, json.dumps({"fixed": fixed, "view": view}, indent=2) + "\n")
         except OSError as error:
-            raise SlafError(f"cannot write to folder {str(folder)!r}: {error.strerror or error}; choose another with --out") from None
-        self.torn = bool(torn)
+            self.close()
+            raise self._unwritable(error) from None
+        except SlafError:
+            self.close()
+            raise
         self.records: dict[str, dict[str, Any]] = {r["key"]: r for r in good}
+
+    def _unwritable(self, error: OSError) -> SlafError:
+        return SlafError(f"cannot write to folder {str(self.folder)!r}: {error.strerror or error}; choose another with --out")
 
     def _keep_torn_aside(self, torn: bytes) -> None:
         with open(self.folder / TORN, "ab") as aside:
@@ -117,7 +126,7 @@ def _read_run(folder: Path) -> dict[str, Any] | None:
     path = folder / RUN
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise SlafError(f"cannot read {str(path)!r}: {error.strerror}") from None
@@ -176,5 +185,4 @@ def _lock(file: IO[bytes], folder: Path) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.close()
             raise SlafError(f"folder {str(folder)!r} is in use by another run; wait for it or choose another with --out") from None

@@ -65,7 +65,7 @@ def _arguments(name: str, claims: Facts, module: torch.nn.Module) -> Iterator[tu
     if isinstance(module, Elementwise):
         return
     given = inspect.signature(activations[name]).parameters.values()
-    own = [f"{p.name}={p.default}" for p in given if p.default is not p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    own = [p.name + (f"={p.default}" if p.default is not None else "") for p in given if p.kind is p.POSITIONAL_OR_KEYWORD]
     if own:
         yield "arguments", ", ".join(own)
     start = formula(module.eval()) if isinstance(module, Activation) and claims.formula is None else None

@@ -37,9 +37,11 @@ def _write(expression: Any, x: Any, digits: int) -> str:
     if not expression.is_polynomial(x):
         return sympy.sstr(sympy.N(expression, digits))
     terms = []
-    for (power,), coefficient in reversed(sympy.Poly(expression, x).terms()):
-        if not coefficient.is_number:
-            return sympy.sstr(sympy.N(expression, digits))
+    pairs = [(power, c) for (power,), c in reversed(sympy.Poly(expression, x).terms())]
+    if not all(c.is_number for _, c in pairs):
+        return sympy.sstr(sympy.N(expression, digits))
+    noise = 1e-12 * max(abs(float(c)) for _, c in pairs)  # what rounding leaves of an exact 0
+    for power, coefficient in (p for p in pairs if abs(float(p[1])) > noise or len(pairs) == 1):
         number = f"{float(coefficient):.{digits}g}"
         factor = {0: "", 1: "x"}.get(power, f"x**{power}")
         terms.append(factor if factor and number == "1" else "*".join(filter(None, (number, factor))))
