@@ -73,8 +73,10 @@ def test_broken_runs_are_counted_and_forbid_better():
 def test_a_study_that_needs_no_activation_is_named():
     tied = tabulate(records(relu=[0.5, 0.6, 0.5, 0.6], identity=[0.5, 0.6, 0.6, 0.5]), "accuracy", "max", "relu")
     assert any("identity" in note for note in tied.notes)
-    clear = tabulate(records(relu=[0.9, 0.9, 0.8], identity=[0.5, 0.6, 0.6]), "accuracy", "max", "relu")
+    clear = tabulate(records(relu=[0.9, 0.9, 0.8, 0.9], identity=[0.5, 0.6, 0.6, 0.5]), "accuracy", "max", "relu")
     assert clear.notes == ()
+    few = tabulate(records(relu=[0.9, 0.9, 0.8], identity=[0.5, 0.6, 0.6]), "accuracy", "max", "relu")
+    assert few.notes == ("3 seeds are few: the intervals are rough, and better or worse means no more than that all 3 agree.",)
 
 
 def test_the_headline_is_fair():

@@ -111,6 +111,20 @@ def test_what_was_learned_is_described():
     assert np.abs(after - before).max() > 1e-3
     assert sum(site["histogram"]["counts"]) == pytest.approx(32 * 8, rel=0.01)
     assert "x" in site["formula"]
+    assert len(site["ranges"]) == 8
+
+
+def test_each_channel_has_the_range_of_its_own_inputs():
+    plan_trial = trial("slaf(degree=3)")
+    (site,) = run_trial(plan_trial)["learned"]
+    study = studies["toy"]
+    data = study.data(0, plan_trial.settings)
+    built = build_model(study, plan_trial.activation, data, 0, True)
+    study.train(built.model, data, plan_trial.settings, 0, lambda *_: None)
+    with torch.no_grad():
+        inputs = built.model[0](data.test[0]).double()
+    expected = torch.quantile(inputs, torch.tensor([0.001, 0.999], dtype=torch.float64), dim=0).T
+    np.testing.assert_allclose(site["ranges"], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_key_depends_on_everything_that_metrics_depend_on():

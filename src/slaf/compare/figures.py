@@ -86,7 +86,9 @@ def draw_metric(comparison: Comparison, color: Mapping[str, str]) -> bytes | Non
 def draw_learned(learned: Mapping[str, Any], shade: str) -> bytes:
     """One activation site: its curves before and after training over the histogram of the inputs it sees."""
     x = _array(learned["x"])
-    before, after = [_array(c) for c in learned["before"]], [_array(c) for c in learned["after"]]
+    before, after = (
+        [_where_used(_array(c), x, r) for c, r in zip(learned[k], learned["ranges"], strict=True)] for k in ("before", "after")
+    )
     edges, counts = _array(learned["histogram"]["edges"]), np.asarray(learned["histogram"]["counts"], dtype=float)
     with _figure(3.7, 2.7) as (figure, axes, buffer):
         behind = axes.twinx()
@@ -108,6 +110,12 @@ def draw_learned(learned: Mapping[str, Any], shade: str) -> bytes:
         return _png(figure, buffer)
 
 
+def _where_used(curve: np.ndarray, x: np.ndarray, used: Sequence[float]) -> np.ndarray:
+    """The curve over the inputs that its own channel sees; what it would do elsewhere says nothing."""
+    step = x[1] - x[0]
+    return np.where((x >= used[0] - step) & (x <= used[1] + step), curve, math.nan)
+
+
 def _limits(
     main: Sequence[np.ndarray], others: Sequence[np.ndarray], counts: np.ndarray, edges: np.ndarray, x: np.ndarray
 ) -> tuple[float, float]:
@@ -119,8 +127,8 @@ def _limits(
     bold, thin = bold[np.isfinite(bold)], thin[np.isfinite(thin)]
     if len(bold) == 0 or len(thin) == 0:
         return -1.0, 1.0
-    bottom = float(min(bold.min(), np.quantile(thin, 0.05), 0.0))
-    top = float(max(bold.max(), np.quantile(thin, 0.95), 0.0))
+    bottom = float(min(bold.min(), np.quantile(thin, 0.02), 0.0))
+    top = float(max(bold.max(), np.quantile(thin, 0.98), 0.0))
     margin = 0.08 * (top - bottom) or 1.0
     return bottom - margin, top + margin
 

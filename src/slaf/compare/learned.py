@@ -18,7 +18,7 @@ from .build import Built
 
 __all__ = ["describe_sites", "rounded"]
 
-POINTS, BINS, CHANNELS, SAMPLE = 161, 48, 8, 200_000
+POINTS, BINS, CHANNELS, SAMPLE = 161, 48, 8, 400_000
 CENTRAL = 0.998
 """The share of the inputs that a curve's grid spans; the rest are outliers that would flatten the picture."""
 
@@ -40,14 +40,14 @@ def describe_sites(built: Built, inputs: Tensor) -> list[dict[str, Any]]:
 
 
 def _seen_inputs(model: nn.Module, sites: dict[str, Activation], inputs: Tensor) -> dict[str, np.ndarray]:
-    """The finite inputs of every site, thinned evenly to at most about ``SAMPLE`` numbers."""
+    """The inputs of every site: (samples, channels or units), thinned evenly to at most about ``SAMPLE`` numbers."""
     parts: dict[str, list[Tensor]] = {name: [] for name in sites}
     batches = inputs.split(4096)
 
     def keep(name: str) -> Any:
-        def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
-            flat = args[0].detach().reshape(-1)
-            parts[name].append(flat[:: max(1, flat.numel() * len(batches) // SAMPLE)].to(torch.float64).cpu())
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            table = _by_channel(module, args[0].detach())
+            parts[name].append(table[:: max(1, table.numel() * len(batches) // SAMPLE)].to(torch.float64).cpu())
 
         return hook
 
@@ -58,16 +58,34 @@ def _seen_inputs(model: nn.Module, sites: dict[str, Activation], inputs: Tensor)
     finally:
         for handle in handles:
             handle.remove()
-    joined = {name: torch.cat(p).numpy() for name, p in parts.items() if p}
-    return {name: x[np.isfinite(x)] for name, x in joined.items()}
+    return {name: torch.cat(p).numpy() for name, p in parts.items() if p}
+
+
+def _by_channel(site: nn.Module, x: Tensor) -> Tensor:
+    """Inputs with one column per channel or unit, in the order of ``site.curves``; one column where it keeps no sizes."""
+    sharing = getattr(site, "sharing", None)
+    if sharing is None or sharing.num_channels is None:
+        return x.reshape(-1, 1)
+    dim = sharing.channel_dim % x.dim()
+    if sharing.share == "unit":
+        return x.flatten(dim).reshape(-1, sharing.sites)
+    return x.movedim(dim, -1).reshape(-1, sharing.num_channels)
+
+
+def _central(seen: np.ndarray) -> tuple[float, float] | None:
+    """The interval that holds the central share of the inputs, a little wider if they are all the same; ``None`` without inputs."""
+    finite = seen[np.isfinite(seen)]
+    if len(finite) == 0:
+        return None
+    low, high = (float(q) for q in np.quantile(finite, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2]))
+    return (low, high) if high - low > 1e-6 * max(1.0, abs(low)) else (low - 1.0, high + 1.0)
 
 
 def _describe(site: Activation, initial: dict[str, Tensor], seen: np.ndarray) -> dict[str, Any] | None:
-    if len(seen) == 0:
+    whole = _central(seen)
+    if whole is None:
         return None
-    low, high = (float(q) for q in np.quantile(seen, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2]))
-    if high - low < 1e-6 * max(1.0, abs(low)):
-        low, high = low - 1.0, high + 1.0
+    low, high = whole
     before = copy.deepcopy(site)
     before.load_state_dict({**site.state_dict(), **initial})  # first parameters, final statistics: only what was learned differs
     parameter = next(site.parameters())
@@ -76,13 +94,16 @@ def _describe(site: Activation, initial: dict[str, Tensor], seen: np.ndarray) ->
         curves_before, curves_after = before.curves(x), site.curves(x)
     except SlafError:
         return None  # not a function of one number, so there is no curve
-    counts, edges = np.histogram(seen, bins=BINS, range=(low, high))
+    counts, edges = np.histogram(seen[np.isfinite(seen)], bins=BINS, range=(low, high))
+    same = seen.shape[1] == curves_after.shape[1]
+    ranges = [(_central(seen[:, c]) if same else None) or whole for c in range(min(curves_after.shape[1], CHANNELS))]
     return {
         "activation": repr(site),
         "channels": curves_after.shape[1],
         "x": _numbers(x),
         "before": [_numbers(column) for column in _columns(curves_before)],
         "after": [_numbers(column) for column in _columns(curves_after)],
+        "ranges": [[rounded(a), rounded(b)] for a, b in ranges],
         "histogram": {"edges": [rounded(float(e)) for e in edges], "counts": [int(c) for c in counts]},
         "formula": formula(site),
     }

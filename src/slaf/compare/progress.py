@@ -98,6 +98,8 @@ class Live(Lines):
             TextColumn("  {task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"), console=console
         )
         self.tasks: dict[str, Any] = {}
+        self.drawn = 0
+        self.shown: Any = ""
         self.live = RichLive(console=console, get_renderable=self.draw, refresh_per_second=5, transient=True)
 
     def __enter__(self) -> Live:
@@ -136,4 +138,6 @@ class Live(Lines):
         """Everything, from top to bottom."""
         from rich.console import Group
 
-        return Group(self.overall, self.trials, rich_table(self.table(), self.plan) if self.records else "")
+        if len(self.records) != self.drawn:  # a bootstrap several times a second would take a core from the trials
+            self.drawn, self.shown = len(self.records), rich_table(self.table(), self.plan)
+        return Group(self.overall, self.trials, self.shown)

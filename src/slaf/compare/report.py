@@ -158,8 +158,8 @@ def _learned(records: Records, color: Mapping[str, str], files: dict[str, bytes]
             (first if is_first else others).append(block)
     lead = (
         "Each picture is one place in the network: the activation before training (dashed) and after, over the distribution of the inputs "
-        "it really sees on test data (grey, its central 99.8 %). The bold curve and the formula are the first channel’s; thin curves are "
-        "other channels’."
+        "it really sees on test data (grey, the central 99.8 % over all channels). The bold curve and the formula are the first channel’s; "
+        "thin curves are other channels’, each drawn over its own channel’s inputs."
     )
     more = f"<details><summary>The other seeds</summary>{''.join(others)}</details>" if others else ""
     rest = f'<p class="fine">{left_out} more are in the PNG files beside this page.</p>' if left_out else ""

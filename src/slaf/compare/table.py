@@ -93,7 +93,7 @@ def tabulate(records: Sequence[Mapping[str, Any]], metric: str, direction: str, 
     rows = [_row(name, group, values[name], values.get(reference, {}), direction, name == reference) for name, group in by_name.items()]
     sign = -1 if direction == "max" else 1
     rows.sort(key=lambda r: (r.mean is None, sign * (r.mean or 0.0)))
-    notes = [*_identity_note(values, direction), *_one_seed_note(values)]
+    notes = [*_identity_note(values, direction), *_few_seeds_note(values)]
     return Comparison(records[0]["study"] if records else "", metric, direction, reference, tuple(rows), tuple(notes))
 
 
@@ -179,7 +179,10 @@ def _identity_note(values: dict[str, dict[int, float]], direction: str) -> list[
     ]
 
 
-def _one_seed_note(values: dict[str, dict[int, float]]) -> list[str]:
-    if max((len(v) for v in values.values()), default=0) == 1:
+def _few_seeds_note(values: dict[str, dict[int, float]]) -> list[str]:
+    most = max((len(v) for v in values.values()), default=0)
+    if most == 1:
         return ["There is one seed only, so no difference has an interval and none is called better."]
+    if most in (2, 3):
+        return [f"{most} seeds are few: the intervals are rough, and better or worse means no more than that all {most} agree."]
     return []

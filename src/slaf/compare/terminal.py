@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .plan import Plan
-from .table import Comparison
+from .table import Comparison, Row
 from .words import evidence, headline, points, quantity
 
 __all__ = ["rich_table", "show"]
@@ -27,28 +27,35 @@ def rich_table(comparison: Comparison, plan: Plan | None = None) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("activation", overflow="fold")
-    versus = f"− {comparison.reference}"
-    for heading in ("runs", f"mean {comparison.metric}", "worst", versus, "95 % interval", "", "params", "of them act.", "s"):
-        table.add_column(heading if heading != versus else escape(versus), justify="right", overflow="fold")
+    most = max((r.runs for r in comparison.rows), default=0)
+    title = f"{comparison.metric} over {most} seed{'s' if most != 1 else ''}, differences to {comparison.reference} with 95 % intervals"
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0), title=escape(title), title_justify="left")
+    table.add_column("activation", overflow="fold", min_width=10)
+    for heading in ("mean", "worst", "difference", "interval", "", "params", "act.", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in comparison.rows:
-        bad = row.non_finite + row.failed
-        table.add_row(
-            escape(row.activation),
-            f"{len(row.values)}" + (f" [red](+{bad} broken)[/]" if bad else " (n/a)" if row.not_applicable else ""),
-            quantity(comparison.metric, row.mean),
-            quantity(comparison.metric, row.worst),
-            points(comparison.metric, row.difference),
-            f"{points(comparison.metric, row.difference_low)} … {points(comparison.metric, row.difference_high)}"
-            if row.difference_low is not None
-            else "",
-            {"better": "[green]better[/]", "worse": "[red]worse[/]"}.get(row.verdict, "" if row.verdict == "no data" else row.verdict),
-            "" if row.params is None else f"{row.params:,}",
-            "" if row.activation_params is None else f"{row.activation_params:,}",
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-        )
+        table.add_row(*_cells(comparison.metric, row))
     for name in plan.activations if plan else ():
         if comparison.row(name) is None:
-            table.add_row(f"[dim]{escape(name)}[/]", "[dim]…[/]", *[""] * 8)
+            table.add_row(f"[dim]{escape(name)} …[/]")
     return table
+
+
+def _cells(metric: str, row: Row) -> list[str]:
+    from rich.markup import escape
+
+    bad = row.non_finite + row.failed
+    broken = f" [red]({bad} of {row.runs} broken)[/]" if bad else " (n/a)" if row.not_applicable else ""
+    interval = f"{points(metric, row.difference_low)} … {points(metric, row.difference_high)}" if row.difference_low is not None else ""
+    verdict = {"better": "[green]better[/]", "worse": "[red]worse[/]", "no data": ""}.get(row.verdict, row.verdict)
+    return [
+        escape(row.activation) + broken,
+        quantity(metric, row.mean),
+        quantity(metric, row.worst),
+        points(metric, row.difference),
+        interval,
+        verdict,
+        "" if row.params is None else f"{row.params:,}",
+        "" if row.activation_params is None else f"{row.activation_params:,}",
+        "" if row.seconds is None else f"{row.seconds:.1f}",
+    ]
