@@ -86,9 +86,9 @@ def test_a_folder_without_results_has_no_report(tmp_path):
 @pytest.mark.parametrize(
     ("formula", "html"),
     [
-        ("0.5*x + 0.2*x**2", "0.5\u200a<i>x</i> + 0.2\u200a<i>x</i><sup>2</sup>"),
+        ("0.5*x + 0.2*x**2", "0.5\u202f<i>x</i> + 0.2\u202f<i>x</i><sup>2</sup>"),
         ("exp(x) - 1e-05", "exp(<i>x</i>) − 1·10<sup>-5</sup>".replace("<sup>-", "<sup>−")),
-        ("x if x >= 0, else 0.2*x", "<i>x</i> if <i>x</i> ≥ 0, else 0.2\u200a<i>x</i>"),
+        ("x if x >= 0, else 0.2*x", "<i>x</i> if <i>x</i> ≥ 0, else 0.2\u202f<i>x</i>"),
         ("Max(0, x)", "Max(0, <i>x</i>)"),
         ("<x>", "&lt;<i>x</i>&gt;"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -146,9 +147,13 @@ def _log_if_wide(set_scale: Any, axis: Any, values: Sequence[float]) -> None:
         return
     set_scale("log")
     decades = math.log10(max(finite) / min(finite))
-    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 3 else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades > 3 else (1.0, 2.0, 5.0), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: _plain(v)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}" if 1e-3 <= value < 1e4 else re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.0e}")
 
 
 def _as_percent(axes: Any) -> bool:

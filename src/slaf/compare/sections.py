@@ -37,7 +37,7 @@ def formula_html(formula: str) -> str:
     out = re.sub(r"\*\*(\d+(?:\.\d+)?)", r"<sup>\1</sup>", out)
     out = re.sub(r"\*\*\((-[\d./]+)\)", r"<sup>\1</sup>", out)
     out = re.sub(r"(\d)e([+-]?)0*(\d+)", r"\1·10<sup>\2\3</sup>", out).replace("<sup>+", "<sup>")
-    out = out.replace("*", "\u200a").replace("- ", "− ").replace("<sup>-", "<sup>−")
+    out = out.replace("*", "\u202f").replace("- ", "− ").replace("<sup>-", "<sup>−")
     out = re.sub(r"^-", "−", out)
     return re.sub(r"(?<![A-Za-z_#])x(?![A-Za-z_])", "<i>x</i>", out)
 
