@@ -50,7 +50,24 @@ _ROOMS = (
     "zoo",
 )
 
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__all__ = [
+    "SLAF",
+    "Activation",
+    "ContractError",
+    "Facts",
+    "NormActivation",
+    "Paper",
+    "Param",
+    "SlafError",
+    "__version__",
+    "activation",
+    "expand",
+    "facts",
+    "list",
+    "make",
+    "param_groups",
+    "register",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from slaf.core import SlafError
 PAPER = ("paper_a", "paper_b", "paper_b_prime", "paper_c")
 VARIANTS = [
     "slaf",
+    "slaf(degree=9, share=channel)",
     "slaf(degree=3, basis=power)",
     "slaf(input=batch, degree=5)",
     "slaf(normalize=batch)",
@@ -254,7 +255,7 @@ def test_keeps_one_tensor_per_input_whatever_the_degree():
 def test_sharing_modes(options, shape, count, normalize):
     context = {} if "num_features" in options else {"num_channels": 6}
     act = slaf.make(f"slaf({options}, normalize={normalize})", **context)
-    assert act.weight.shape == (count, 7)
+    assert act.weight.shape == (count, 6)
     x = torch.randn(shape)
     y = act(x)
     assert y.shape == x.shape
@@ -264,6 +265,14 @@ def test_sharing_modes(options, shape, count, normalize):
     changed = (act(x) - copy.deepcopy(act).requires_grad_(False)(x)).abs().max()
     assert changed == 0
     assert repr(slaf.make(repr(act))) == repr(act)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 16), (20, 10), (32, 16), (13, 13), (17, 1), (96, 16), (1, 1)])
+def test_default_sharing_is_the_largest_divisor_up_to_16(channels, groups):
+    act = slaf.make("slaf", num_channels=channels)
+    assert act.weight.shape == (groups, 6)
+    assert repr(act) == f"slaf(num_channels={channels})"
+    assert slaf.make(f"slaf(share=group, groups={groups})", num_channels=channels).weight.shape == (groups, 6)
 
 
 def test_group_uses_its_own_channels():

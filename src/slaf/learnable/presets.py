@@ -7,9 +7,9 @@ from typing import Any
 __all__ = ["DEFAULTS", "PRESETS"]
 
 DEFAULTS: dict[str, Any] = {
-    "degree": 7,
+    "degree": 6,
     "basis": "chebyshev",
-    "share": "channel",
+    "share": "group",  # see default_groups
     "normalize": "none",
     "input": "affine",
     "input_scale": 3.0,

@@ -31,7 +31,13 @@ _PAPER = Paper(
     "Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529"
 )
 _SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda u: u, "tanh": torch.tanh, "clamp": lambda u: u.clamp(-1, 1)}
+MAX_GROUPS = 16
 _PAPER_INITS = ("paper", "paper_no_offset")
+
+
+def default_groups(num_channels: int | None) -> int | None:
+    """The largest divisor of ``num_channels`` up to MAX_GROUPS: few enough coefficients to learn well, enough to differ."""
+    return None if num_channels is None else max(g for g in range(1, MAX_GROUPS + 1) if num_channels % g == 0)
 
 
 def _positive_number(argument: str, value: object, allow_zero: bool = False) -> float:
@@ -44,11 +50,13 @@ def _positive_number(argument: str, value: object, allow_zero: bool = False) -> 
 class SLAF(Activation):
     """y = Σ_k a_k N_k(φ_k(s(z))) + b, k = 1 … degree: a learned polynomial (in evaluation, with ``squash=none``).
 
+    The default is degree 6 in Chebyshev polynomials of the standardised input over 3, at most 16 sets of coefficients, started as GELU.
+
     Args:
         degree: K, 1 to 24.
         basis: φ, ``"chebyshev"`` or ``"power"``.
         share: one set of coefficients per ``"layer"``, ``"channel"``, ``"group"`` or ``"unit"``; statistics are always per channel
-            (or unit).
+            (or unit). Not given: groups, as many as :func:`default_groups` says.
         normalize: N_k, ``"none"`` or ``"batch"``: every term standardised by its own batch statistics, as in the paper.
         input: s before the scale, ``"affine"``: standardised by running statistics with gradients as in batch normalisation (batch
             renormalisation, arXiv:1702.03275), so training and evaluation agree; ``"batch"``: by batch statistics in training;
@@ -128,6 +136,8 @@ class SLAF(Activation):
         if momentum > 1:
             raise SlafError(f"momentum must be at most 1; got {momentum!r}")
         eps = None if chosen["eps"] is None else _positive_number("eps", chosen["eps"], allow_zero=True)
+        if "share" not in given and chosen["share"] == "group" and groups is None:
+            groups = default_groups(num_channels)
         self.sharing = Sharing(chosen["share"], num_channels, groups, num_features, channel_dim)
         if (self.input != "identity" or self.normalize == "batch") and self.sharing.num_channels is None:
             raise SlafError("slaf keeps statistics per channel, so it needs num_channels (or input=identity, normalize=none, share=layer)")
@@ -191,6 +201,8 @@ class SLAF(Activation):
         default = PRESETS.get(str(self._config.get("preset")), DEFAULTS).get("share", DEFAULTS["share"])
         if shared["share"] == default:
             del shared["share"]
+            if shared.get("groups") == default_groups(self.sharing.num_channels):
+                del shared["groups"]
         return out | shared
 
     def spec(self) -> Spec:
