@@ -17,7 +17,7 @@ from slaf.core import SlafError
 from .table import Comparison
 from .words import SHARES
 
-__all__ = ["colors", "draw_learned", "draw_learning_curves", "draw_metric", "require_matplotlib"]
+__all__ = ["colors", "draw_learned", "draw_learning_curves", "draw_metric", "plot_learned", "require_matplotlib"]
 
 # Okabe and Ito's palette for all kinds of colour vision, without its yellow, which is lost on white.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B3A8E", "#7A5230")
@@ -86,29 +86,34 @@ def draw_metric(comparison: Comparison, color: Mapping[str, str]) -> bytes | Non
 
 def draw_learned(learned: Mapping[str, Any], shade: str) -> bytes:
     """One activation site: its curves before and after training over the histogram of the inputs it sees."""
+    with _figure(3.7, 2.7) as (figure, axes, buffer):
+        plot_learned(axes, learned, shade)
+        return _png(figure, buffer)
+
+
+def plot_learned(axes: Any, learned: Mapping[str, Any], shade: str) -> None:
+    """The same on matplotlib ``axes``: channel 0 bold, a few others thin, each over its own inputs."""
     x = _array(learned["x"])
     before, after = (
         [_where_used(_array(c), x, r) for c, r in zip(learned[k], learned["ranges"], strict=True)] for k in ("before", "after")
     )
     edges, counts = _array(learned["histogram"]["edges"]), np.asarray(learned["histogram"]["counts"], dtype=float)
-    with _figure(3.7, 2.7) as (figure, axes, buffer):
-        behind = axes.twinx()
-        behind.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#dcdcdc", linewidth=0)
-        behind.set_ylim(0, 1.25 * max(float(counts.max()), 1.0))
-        behind.axis("off")
-        axes.set_zorder(behind.get_zorder() + 1)
-        axes.patch.set_visible(False)
-        axes.axhline(0, color="#b5b5b5", linewidth=0.6)
-        for curve in after[1:]:
-            axes.plot(x, curve, color=shade, linewidth=0.8, alpha=0.5)
-        axes.plot(x, after[0], color=shade, linewidth=2.4, label="after")
-        axes.plot(x, before[0], color="#222222", linewidth=1.4, linestyle=(0, (4, 2)), label="before")
-        axes.set_xlim(float(x[0]), float(x[-1]))
-        axes.set_ylim(*_limits([before[0], after[0]], after[1:], counts, edges, x))
-        axes.set_xlabel("input")
-        axes.set_ylabel("output")
-        axes.legend(loc="best", framealpha=0.85, edgecolor="none", handlelength=1.8)
-        return _png(figure, buffer)
+    behind = axes.twinx()
+    behind.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#dcdcdc", linewidth=0)
+    behind.set_ylim(0, 1.25 * max(float(counts.max()), 1.0))
+    behind.axis("off")
+    axes.set_zorder(behind.get_zorder() + 1)
+    axes.patch.set_visible(False)
+    axes.axhline(0, color="#b5b5b5", linewidth=0.6)
+    for curve in after[1:]:
+        axes.plot(x, curve, color=shade, linewidth=0.8, alpha=0.5)
+    axes.plot(x, after[0], color=shade, linewidth=2.4, label="after")
+    axes.plot(x, before[0], color="#222222", linewidth=1.4, linestyle=(0, (4, 2)), label="before")
+    axes.set_xlim(float(x[0]), float(x[-1]))
+    axes.set_ylim(*_limits([before[0], after[0]], after[1:], counts, edges, x))
+    axes.set_xlabel("input")
+    axes.set_ylabel("output")
+    axes.legend(loc="best", framealpha=0.85, edgecolor="none", handlelength=1.8)
 
 
 def _where_used(curve: np.ndarray, x: np.ndarray, used: Sequence[float]) -> np.ndarray:

@@ -23,7 +23,7 @@ from slaf.kernels.series import clenshaw, standardize
 
 from .initialization import fitted_start
 from .presets import DEFAULTS, PRESETS
-from .statistics import InputStatistics, TermStatistics
+from .statistics import InputStatistics, TermStatistics, small_dtype
 
 __all__ = ["SLAF"]
 
@@ -219,7 +219,7 @@ class SLAF(Activation):
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """The a_k, (sites or 1, degree), and b, (sites or 1,), in float64: gate and decay multiplied in, repeated for groups."""
-        a = self.weight.to(_small_dtype(self.weight))
+        a = self.weight.to(small_dtype(self.weight.device))
         if self.gate is not None:
             a = a * torch.sigmoid(self.gate.to(a.dtype))
         if self.decay != 1:
@@ -374,10 +374,6 @@ _PREPARED: dict[tuple[str, float], Callable[[Tensor], Tensor]] = {}
 def _prepare(squash: str, scale: float) -> Callable[[Tensor], Tensor]:
     """The same function object for the same arguments, so that fits are found again."""
     return _PREPARED.setdefault((squash, scale), lambda s: _SQUASH[squash](s / scale))
-
-
-def _small_dtype(like: Tensor) -> torch.dtype:
-    return torch.float32 if like.device.type == "mps" else torch.float64
 
 
 activations.register(SLAF.name, SLAF, ("SLAF",))

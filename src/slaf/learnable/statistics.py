@@ -18,6 +18,11 @@ RELATIVE_FLOOR = 1e-10
 """Of a term's second moment: below it a variance is rounding noise."""
 
 
+def small_dtype(device: torch.device) -> torch.dtype:
+    """What small matrices are computed in: float64 wherever the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class Running(nn.Module):
     """Running statistics that stay at least float32 when the module is cast to a half type.
 
@@ -51,7 +56,9 @@ class Running(nn.Module):
         super()._apply(fn, recurse)
         for name, buffer in self._buffers.items():
             if buffer is not None and (buffer.dtype in (torch.float16, torch.bfloat16) or name in self.constants):
-                self._buffers[name] = before[name].to(buffer.device)
+                kept = before[name]
+                wide = kept.dtype == torch.float64
+                self._buffers[name] = kept.to(buffer.device, small_dtype(buffer.device) if wide else kept.dtype)
         return self
 
 
@@ -80,7 +87,7 @@ class InputStatistics(Running):
 
     def frozen(self) -> tuple[Tensor, Tensor]:
         """(mean, 1/std) per site from the running statistics."""
-        dtype = torch.float32 if self.mean.device.type == "mps" else torch.float64
+        dtype = small_dtype(self.mean.device)
         return self.mean.to(dtype), (self.var.to(dtype) + self.eps).rsqrt()
 
     def batch(self, x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -125,10 +132,11 @@ class TermStatistics(Running):
         self.basis, self.degree, self.eps = basis, degree, eps
         self.register_buffer("mean", torch.zeros(sites, degree, device=device))
         self.register_buffer("var", torch.ones(sites, degree, device=device))
+        small = small_dtype(self.mean.device)
         # small tables, kept as buffers so that they travel with the module and a compiler sees tensors
-        self.register_buffer("times_u", times_u(basis.recurrence, degree).to(device), persistent=False)
+        self.register_buffer("times_u", times_u(basis.recurrence, degree).to(device, small), persistent=False)
         products = torch.from_numpy(basis.recurrence.products(degree)[1:, 1:].copy())
-        self.register_buffer("products", products.to(device), persistent=False)
+        self.register_buffer("products", products.to(device, small), persistent=False)
 
     def reset(self, mean: Tensor | None = None, var: Tensor | None = None) -> None:
         """Back to mean 0 and variance 1, or to the given ones of shape (degree,)."""
@@ -154,7 +162,7 @@ class TermStatistics(Running):
 
     def frozen(self, a: Tensor, b: Tensor) -> Tensor:
         """Fold Σ a_k N_k(φ_k) + b with the running statistics: coefficients (sites, K + 1) over φ, float64."""
-        mean, var = self.mean.double(), self.var.double()
+        mean, var = self.mean.to(a.dtype), self.var.to(a.dtype)
         scaled = a * self.rstd(mean, var)
         return torch.cat([(b - (scaled * mean).sum(1))[:, None].expand(len(mean), 1), scaled], 1)
 
@@ -181,8 +189,8 @@ class TermStatistics(Running):
                 std, center = torch.std_mean(x if x.dtype == torch.float64 else x.float(), dims, correction=0, keepdim=True)
                 std = torch.where(std > 1e-6 * center.abs() + 1e-30, std, torch.ones_like(std))
                 rscale = 1 / std
-            expansion = self.expand_about(center.reshape(-1).double(), std.reshape(-1).double())
-        t = moments(x, 2 * degree, shape, center, rscale, recurrence).reshape(2 * degree, -1).T.double()
+            expansion = self.expand_about(center.reshape(-1).to(a.dtype), std.reshape(-1).to(a.dtype))
+        t = moments(x, 2 * degree, shape, center, rscale, recurrence).reshape(2 * degree, -1).T.to(a.dtype)
         mean_u = t[:, :degree]
         second = self.products[:, :, 0] + torch.einsum("ijl,sl->sij", self.products[:, :, 1:], t)
         covariance = second - mean_u[:, :, None] * mean_u[:, None, :]
