@@ -255,7 +255,7 @@ def test_keeps_one_tensor_per_input_whatever_the_degree():
 def test_sharing_modes(options, shape, count, normalize):
     context = {} if "num_features" in options else {"num_channels": 6}
     act = slaf.make(f"slaf({options}, normalize={normalize})", **context)
-    assert act.weight.shape == (count, 6)
+    assert act.weight.shape == (count, 7)
     x = torch.randn(shape)
     y = act(x)
     assert y.shape == x.shape
@@ -267,12 +267,12 @@ def test_sharing_modes(options, shape, count, normalize):
     assert repr(slaf.make(repr(act))) == repr(act)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(64, 16), (20, 10), (32, 16), (13, 13), (17, 1), (96, 16), (1, 1)])
-def test_default_sharing_is_the_largest_divisor_up_to_16(channels, groups):
+@pytest.mark.parametrize(("channels", "groups"), [(64, 16), (20, 20), (32, 16), (13, 13), (29, 1), (96, 24), (1, 1)])
+def test_default_sharing_is_the_largest_divisor_up_to_24(channels, groups):
     act = slaf.make("slaf", num_channels=channels)
-    assert act.weight.shape == (groups, 6)
+    assert act.weight.shape == (groups, 7)
     assert repr(act) == f"slaf(num_channels={channels})"
-    assert slaf.make(f"slaf(share=group, groups={groups})", num_channels=channels).weight.shape == (groups, 6)
+    assert slaf.make(f"slaf(share=group, groups={groups})", num_channels=channels).weight.shape == (groups, 7)
 
 
 def test_group_uses_its_own_channels():
@@ -350,7 +350,7 @@ def test_export(spec):
 
 @pytest.mark.parametrize(("target", "function"), [("gelu", torch.nn.functional.gelu), ("tanh", torch.tanh), ("identity", lambda x: x)])
 @pytest.mark.parametrize(
-    "options", ["", ", normalize=batch", ", basis=power", ", gate=True", ", decay=0.5", ", input=identity, share=layer"]
+    "options", ["", ", normalize=batch", ", basis=power", ", gate=True", ", coefficient_scale=2.0", ", input=identity, share=layer"]
 )
 def test_starts_as_the_function_it_is_fitted_to(target, function, options):
     act = slaf.make(f"slaf(degree=9, init={target}{options})", num_channels=2).double().eval()

@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["DEFAULTS", "PRESETS"]
 
 DEFAULTS: dict[str, Any] = {
-    "degree": 6,
+    "degree": 7,
     "basis": "chebyshev",
     "share": "group",  # see default_groups
     "normalize": "none",
@@ -16,7 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "squash": "none",
     "init": "gelu",
     "init_noise": 0.0,
-    "decay": 1.0,
+    "coefficient_scale": 0.3,
     "gate": False,
     "momentum": 0.01,
     "eps": None,
@@ -30,7 +30,7 @@ _PAPER: dict[str, Any] = {
     "init_noise": 0.0,
     "momentum": 0.01,
     "eps": 1e-8,
-    "decay": 1.0,
+    "coefficient_scale": 1.0,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

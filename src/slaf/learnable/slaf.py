@@ -31,7 +31,7 @@ _PAPER = Paper(
     "Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529"
 )
 _SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda u: u, "tanh": torch.tanh, "clamp": lambda u: u.clamp(-1, 1)}
-MAX_GROUPS = 16
+MAX_GROUPS = 24
 _PAPER_INITS = ("paper", "paper_no_offset")
 
 
@@ -50,7 +50,7 @@ def _positive_number(argument: str, value: object, allow_zero: bool = False) -> 
 class SLAF(Activation):
     """y = Σ_k a_k N_k(φ_k(s(z))) + b, k = 1 … degree: a learned polynomial (in evaluation, with ``squash=none``).
 
-    The default is degree 6 in Chebyshev polynomials of the standardised input over 3, at most 16 sets of coefficients, started as GELU.
+    The default is degree 7 in Chebyshev polynomials of the standardised input over 3, at most 24 sets of coefficients, started as GELU.
 
     Args:
         degree: K, 1 to 24.
@@ -66,7 +66,7 @@ class SLAF(Activation):
         init: any activation string or function, fitted over N(0, 1); ``"paper"``: a_k ~ N(0, 1), plus 1 for k = 1, b = 0.1;
             ``"paper_no_offset"``: without that 1.
         init_noise: standard deviation of noise added to the fitted coefficients.
-        decay: the k-th coefficient is learned as a_k / decay^(k-1); below 1, higher terms move more slowly under Adam.
+        coefficient_scale: a_k and b are learned divided by it, so under Adam they move that much more slowly than the weights.
         gate: multiply a_k by σ(u_k), u_k learned and shared by the layer (the paper's parametrisations A and C).
         preset: ``"paper_a"``, ``"paper_b"``, ``"paper_b_prime"`` or ``"paper_c"``: the values in :data:`slaf.learnable.presets.PRESETS`;
             what is given beside it wins. Without it, what is not given is as in :data:`slaf.learnable.presets.DEFAULTS`.
@@ -102,7 +102,7 @@ class SLAF(Activation):
         squash: str | None = None,
         init: str | Spec | Callable[[Tensor], Tensor] | None = None,
         init_noise: float | None = None,
-        decay: float | None = None,
+        coefficient_scale: float | None = None,
         gate: bool | None = None,
         preset: str | None = None,
         momentum: float | None = None,
@@ -129,7 +129,7 @@ class SLAF(Activation):
         self.input = one_of("input", chosen["input"], ("affine", "batch", "identity"))
         self.squash = one_of("squash", chosen["squash"], tuple(_SQUASH))
         self.input_scale = _positive_number("input_scale", chosen["input_scale"])
-        self.decay = _positive_number("decay", chosen["decay"])
+        self.coefficient_scale = _positive_number("coefficient_scale", chosen["coefficient_scale"])
         self.init = str(chosen["init"]) if isinstance(chosen["init"], Spec) else chosen["init"]
         self.init_noise = _positive_number("init_noise", chosen["init_noise"], allow_zero=True)
         momentum = _positive_number("momentum", chosen["momentum"])
@@ -186,12 +186,12 @@ class SLAF(Activation):
         standardized = self.input_statistics is not None
         key = _prepare(self.squash, self.input_scale if standardized else 1.0) if isinstance(target, str) else prepare
         start = fitted_start(target, self.basis.name, self.degree, key, self.normalize == "batch", density, standardized)
-        powers = self.decay ** -torch.arange(self.degree, dtype=torch.float64)
         gate = 0.5 if self.gate is not None else 1.0
-        self.weight.copy_((start.weight * powers / gate).expand_as(self.weight))
-        self.bias.fill_(start.bias)
+        weight = (start.weight / gate).to(self.weight).expand_as(self.weight)
         if self.init_noise:
-            self.weight.add_(self.init_noise * torch.randn_like(self.weight))
+            weight = weight + self.init_noise * torch.randn_like(self.weight)
+        self.weight.copy_(weight / self.coefficient_scale)
+        self.bias.fill_(start.bias / self.coefficient_scale)
         if self.term_statistics is not None:
             self.term_statistics.reset(start.term_mean, start.term_var)
 
@@ -218,13 +218,12 @@ class SLAF(Activation):
         return self.input != "identity" or self.normalize == "batch"
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
-        """The a_k, (sites or 1, degree), and b, (sites or 1,), in float64: gate and decay multiplied in, repeated for groups."""
-        a = self.weight.to(small_dtype(self.weight.device))
+        """The a_k, (sites or 1, degree), and b, (sites or 1,), in float64: scale and gate multiplied in, repeated for groups."""
+        a = self.coefficient_scale * self.weight.to(small_dtype(self.weight.device))
         if self.gate is not None:
             a = a * torch.sigmoid(self.gate.to(a.dtype))
-        if self.decay != 1:
-            a = a * self.decay ** torch.arange(self.degree, dtype=a.dtype, device=a.device)
-        return self.sharing.per_site(a), self.sharing.per_site(self.bias.to(a.dtype))
+        b = self.coefficient_scale * self.bias.to(a.dtype)
+        return self.sharing.per_site(a), self.sharing.per_site(b)
 
     def forward(self, x: Tensor) -> Tensor:
         shape, dtype = self.sharing.shape(x, self.sharing.sites), x.dtype

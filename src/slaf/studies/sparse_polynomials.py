@@ -56,11 +56,11 @@ class SparsePolynomials(Study):
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "features": 20, "monomials": 5, "degree": 3, "samples": 4_000, "widths": (64, 64), "batch_size": 512,
-            "penalties": False, "clip": 5.0, "epochs": 10, "schedule": "cosine",
+            "penalties": False, "clip": 2.0, "epochs": 10, "schedule": "cosine",
         },
         "small": {
             "features": 20, "monomials": 5, "degree": 3, "samples": 20_000, "widths": (64, 64), "batch_size": 512,
-            "penalties": False, "clip": 5.0, "epochs": 60, "schedule": "cosine",
+            "penalties": False, "clip": 2.0, "epochs": 60, "schedule": "cosine",
         },
         "full": _PAPER | {"clip": None, "epochs": 60, "schedule": "cosine"},
         "paper": _PAPER | {"clip": None, "epochs": 20_000, "schedule": "paper"},
