@@ -1,6 +1,6 @@
 """Rank activations over several run folders by their worst rank: python benchmarks/worst_rank.py RUN_FOLDER…
 
-Each folder's primary metric, the mean over the seeds that all its activations share; rank 1 is best. An activation is listed if every folder has it.
+By each folder's primary metric, the mean over its seeds; rank 1 is best. An activation is listed if every folder has it.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def test_each_coefficient_of_slaf_counts_once_however_many_share_it(share):
     act = slaf.make("slaf(degree=3, basis=power)", share=share, num_channels=6, **groups)
     (a,) = activation_coefficients(nn.Sequential(act))
     assert a.numel() == act.weight.numel()
-    torch.testing.assert_close(L2(1.0)(nn.Sequential(act)).float(), 0.5 * act.weight.square().sum())
+    torch.testing.assert_close(L2(1.0)(nn.Sequential(act)).float(), 0.5 * (act.coefficient_scale * act.weight).square().sum())
 
 
 def test_a_gated_coefficient_is_the_product():
