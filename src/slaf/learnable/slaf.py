@@ -31,13 +31,18 @@ _PAPER = Paper(
     "Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529"
 )
 _SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda u: u, "tanh": torch.tanh, "clamp": lambda u: u.clamp(-1, 1)}
-MAX_GROUPS = 24
+OWN_UP_TO, GROUPS_BEYOND = 24, 8
 _PAPER_INITS = ("paper", "paper_no_offset")
 
 
 def default_groups(num_channels: int | None) -> int | None:
-    """The largest divisor of ``num_channels`` up to MAX_GROUPS: few enough coefficients to learn well, enough to differ."""
-    return None if num_channels is None else max(g for g in range(1, MAX_GROUPS + 1) if num_channels % g == 0)
+    """One set of coefficients per channel up to 24 channels, beyond that the largest divisor of ``num_channels`` up to 8.
+
+    A narrow layer needs every unit to differ; in a wide one so many coefficients would fit noise (docs/slaf.md).
+    """
+    if num_channels is None or num_channels <= OWN_UP_TO:
+        return num_channels
+    return max(g for g in range(1, GROUPS_BEYOND + 1) if num_channels % g == 0)
 
 
 def _positive_number(argument: str, value: object, allow_zero: bool = False) -> float:
@@ -50,13 +55,13 @@ def _positive_number(argument: str, value: object, allow_zero: bool = False) -> 
 class SLAF(Activation):
     """y = Σ_k a_k N_k(φ_k(s(z))) + b, k = 1 … degree: a learned polynomial (in evaluation, with ``squash=none``).
 
-    The default is degree 7 in Chebyshev polynomials of the standardised input over 3, at most 24 sets of coefficients, started as GELU.
+    The default is degree 7 in Chebyshev polynomials of the standardised input over 3, started as GELU.
 
     Args:
         degree: K, 1 to 24.
         basis: φ, ``"chebyshev"`` or ``"power"``.
         share: one set of coefficients per ``"layer"``, ``"channel"``, ``"group"`` or ``"unit"``; statistics are always per channel
-            (or unit). Not given: groups, as many as :func:`default_groups` says.
+            (or unit). Not given: as many groups as :func:`default_groups` says.
         normalize: N_k, ``"none"`` or ``"batch"``: every term standardised by its own batch statistics, as in the paper.
         input: s before the scale, ``"affine"``: standardised by running statistics with gradients as in batch normalisation (batch
             renormalisation, arXiv:1702.03275), so training and evaluation agree; ``"batch"``: by batch statistics in training;
