@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,14 +13,19 @@ from slaf.bases import basis
 from slaf.core import SlafError, make
 from slaf.fit import Normal, least_squares
 
-__all__ = ["Start", "fitted_start"]
+__all__ = ["SQUASH", "Form", "Start", "fitted_start"]
+
+SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda u: u, "tanh": torch.tanh, "clamp": lambda u: u.clamp(-1, 1)}
 
 
-class Start:
-    """Initial bias and weights, and the terms' means and variances under the density of the fit."""
+class Start(NamedTuple):
+    """Initial bias and weights, the terms' means and variances under the density of the fit, and its root mean square error."""
 
-    def __init__(self, bias: float, weight: Tensor, term_mean: Tensor, term_var: Tensor, error: float) -> None:
-        self.bias, self.weight, self.term_mean, self.term_var, self.error = bias, weight, term_mean, term_var, error
+    bias: float
+    weight: Tensor
+    term_mean: Tensor
+    term_var: Tensor
+    error: float
 
 
 def _function(target: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -31,45 +37,34 @@ def _function(target: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Te
     return module.eval()
 
 
-def fitted_start(
-    target: str | Callable[[Tensor], Tensor],
-    basis_name: str,
-    degree: int,
-    squash: Callable[[Tensor], Tensor],
-    normalize: bool,
-    density: Normal,
-    standardized: bool,
-) -> Start:
-    """The coefficients with which Σ w_k N_k(φ_k(s(z))) + b is nearest to ``target`` for z ~ ``density``.
+class Form(NamedTuple):
+    """What is fitted: the basis over ``squash((z - mean)/std/input_scale)``, or over z itself where ``input_scale`` is None."""
 
-    With ``standardized`` the input map makes the density standard, so the target is fitted at z = mean + std·(its output).
-    """
-    if isinstance(target, str):
-        return _cached(target, basis_name, degree, squash, normalize, density, standardized)
-    return _fit(target, basis_name, degree, squash, normalize, density, standardized)
+    basis: str
+    degree: int
+    squash: str
+    input_scale: float | None
+    normalize: bool
+    density: Normal
 
 
-def _fit(
-    target: str | Callable[[Tensor], Tensor],
-    basis_name: str,
-    degree: int,
-    squash: Callable[[Tensor], Tensor],
-    normalize: bool,
-    density: Normal,
-    standardized: bool,
-) -> Start:
-    family = basis(basis_name)
+def fitted_start(target: str | Callable[[Tensor], Tensor], form: Form) -> Start:
+    """The coefficients with which Σ w_k N_k(φ_k(s(z))) + b is nearest to ``target`` for z ~ ``form.density``."""
+    return _cached(target, form) if isinstance(target, str) else _fit(target, form)
+
+
+def _fit(target: str | Callable[[Tensor], Tensor], form: Form) -> Start:
+    family, density = basis(form.basis), form.density
 
     def terms(x: Tensor) -> Tensor:
-        s = (x - density.mean) / density.std if standardized else x
-        return family.evaluate(squash(s), degree)
+        s = x if form.input_scale is None else (x - density.mean) / density.std / form.input_scale
+        return family.evaluate(SQUASH[form.squash](s), form.degree)
 
     x, weight = density.nodes()
     values = terms(x)
     mean = (values * weight[:, None]).sum(0)
     var = ((values - mean) ** 2 * weight[:, None]).sum(0)
-    scale = var.sqrt() if normalize else torch.ones_like(var)
-    shift = mean if normalize else torch.zeros_like(mean)
+    shift, scale = (mean, var.sqrt()) if form.normalize else (torch.zeros_like(mean), torch.ones_like(var))
 
     def design(x: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(x)[:, None], (terms(x) - shift) / scale], 1)

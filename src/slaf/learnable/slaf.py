@@ -21,7 +21,7 @@ from slaf.fit import Normal
 from slaf.kernels import series
 from slaf.kernels.series import clenshaw, standardize
 
-from .initialization import fitted_start
+from .initialization import SQUASH, Form, fitted_start
 from .presets import DEFAULTS, PRESETS
 from .statistics import InputStatistics, TermStatistics, small_dtype
 
@@ -30,7 +30,6 @@ __all__ = ["SLAF"]
 _PAPER = Paper(
     "Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529"
 )
-_SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda u: u, "tanh": torch.tanh, "clamp": lambda u: u.clamp(-1, 1)}
 OWN_UP_TO, GROUPS_BEYOND = 24, 8
 _PAPER_INITS = ("paper", "paper_no_offset")
 
@@ -132,7 +131,7 @@ class SLAF(Activation):
         self.basis = find_basis(one_of("basis", chosen["basis"], bases.names()))
         self.normalize = one_of("normalize", chosen["normalize"], ("none", "batch"))
         self.input = one_of("input", chosen["input"], ("affine", "batch", "identity"))
-        self.squash = one_of("squash", chosen["squash"], tuple(_SQUASH))
+        self.squash = one_of("squash", chosen["squash"], tuple(SQUASH))
         self.input_scale = _positive_number("input_scale", chosen["input_scale"])
         self.coefficient_scale = _positive_number("coefficient_scale", chosen["coefficient_scale"])
         self.init = str(chosen["init"]) if isinstance(chosen["init"], Spec) else chosen["init"]
@@ -185,12 +184,9 @@ class SLAF(Activation):
                 self.gate.normal_() if self._paper_init else self.gate.zero_()
 
     def _fit(self, target: str | Callable[[Tensor], Tensor], density: Normal) -> None:
-        def prepare(s: Tensor) -> Tensor:
-            return _SQUASH[self.squash](s / self.input_scale if standardized else s)
-
-        standardized = self.input_statistics is not None
-        key = _prepare(self.squash, self.input_scale if standardized else 1.0) if isinstance(target, str) else prepare
-        start = fitted_start(target, self.basis.name, self.degree, key, self.normalize == "batch", density, standardized)
+        scale = self.input_scale if self.input_statistics is not None else None
+        form = Form(self.basis.name, self.degree, self.squash, scale, self.normalize == "batch", density)
+        start = fitted_start(target, form)
         gate = 0.5 if self.gate is not None else 1.0
         weight = (start.weight / gate).to(self.weight).expand_as(self.weight)
         if self.init_noise:
@@ -270,7 +266,7 @@ class SLAF(Activation):
     def _squashed(self, x: Tensor, center: Tensor | None, rscale: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if self.squash == "none":
             return x, center, rscale
-        return _SQUASH[self.squash](standardize(x, center, rscale)), None, None
+        return SQUASH[self.squash](standardize(x, center, rscale)), None, None
 
     def _enough(self, x: Tensor) -> bool:
         """Whether a training batch carries statistics: two values a channel or more."""
@@ -312,7 +308,7 @@ class SLAF(Activation):
         if self.input_statistics is not None:
             statistics = self.input_statistics
             u = (x - statistics.mean.reshape(shape)) / (statistics.var.reshape(shape) + statistics.eps).sqrt() / self.input_scale
-        out = self.basis.evaluate(_SQUASH[self.squash](u), self.degree)
+        out = self.basis.evaluate(SQUASH[self.squash](u), self.degree)
         if self.term_statistics is not None:
             kept = self.term_statistics
             out = (out - kept.mean.reshape(*shape, -1)) * kept.rstd(kept.mean, kept.var).reshape(*shape, -1)
@@ -328,7 +324,7 @@ class SLAF(Activation):
             c, center, rscale = self._evaluation()
             center, rscale = (t if t is None else t.reshape(shape) for t in (center, rscale))
             # the input map increases, so a box in x is a box in s, where f is a polynomial
-            ends = [_SQUASH[self.squash](standardize(t, center, rscale)) for t in (lower, upper)]
+            ends = [SQUASH[self.squash](standardize(t, center, rscale)) for t in (lower, upper)]
             zero = torch.zeros(len(c), dtype=c.dtype, device=c.device)
             polynomial = Polynomials(c, zero, zero + 1, self.basis.recurrence)
             layout = shape if len(c) > 1 else (1,) * lower.dim()
@@ -372,12 +368,4 @@ class SLAF(Activation):
 
 
 _SUMMARY = "The self-learnable activation: a polynomial learned with the network."
-_PREPARED: dict[tuple[str, float], Callable[[Tensor], Tensor]] = {}
-
-
-def _prepare(squash: str, scale: float) -> Callable[[Tensor], Tensor]:
-    """The same function object for the same arguments, so that fits are found again."""
-    return _PREPARED.setdefault((squash, scale), lambda s: _SQUASH[squash](s / scale))
-
-
 activations.register(SLAF.name, SLAF, ("SLAF",))
