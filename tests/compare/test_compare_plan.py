@@ -49,4 +49,5 @@ def test_options_take_the_type_of_the_budget():
 
 
 def test_an_activation_that_a_slot_refuses_is_no_reason_to_refuse_the_plan():
-    make_plan("toy", ["relu", "tanh"], 1, "smoke", {"trick": "refuse"})
+    plan = make_plan("toy", ["relu", "tanh"], 1, "smoke", {"trick": "refuse"})
+    assert {"relu", "tanh"} <= {t.activation for t in plan.trials()}
