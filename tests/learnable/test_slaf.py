@@ -486,3 +486,14 @@ def test_gradients_reach_every_parameter(basis, normalize, share):
     act = slaf.make(f"slaf(basis={basis}, normalize={normalize}, share={share}, gate=True)", num_channels=3)
     act(torch.randn(16, 3)).pow(2).sum().backward()
     assert all((p.grad != 0).any() for p in act.parameters())
+
+
+@pytest.mark.parametrize("spec", ["slaf(normalize=batch)", "slaf(preset=paper_b_prime)"])
+def test_a_module_made_on_meta_works_after_it_is_moved(spec):
+    made = slaf.make(spec, num_channels=4, device="meta").to_empty(device="cpu")
+    made.reset_parameters()
+    twin = slaf.make(spec, num_channels=4)
+    made.load_state_dict(twin.state_dict())
+    x = torch.randn(16, 4)
+    torch.testing.assert_close(made(x), twin(x))
+    torch.testing.assert_close(made.half().float()(x), made(x), rtol=1e-2, atol=1e-2)

@@ -49,7 +49,11 @@ def test_paper_layers_expand_too():
 
 
 def test_a_known_polynomial():
-    net = nn.Sequential(nn.Linear(2, 1), slaf.make("slaf(degree=2, basis=power, input=identity, share=layer)")).double().eval()
+    net = (
+        nn.Sequential(nn.Linear(2, 1), slaf.make("slaf(degree=2, basis=power, input=identity, share=layer, coefficient_scale=1.0)"))
+        .double()
+        .eval()
+    )
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([[2.0, 3.0]]))
         net[0].bias.fill_(1)

@@ -51,7 +51,7 @@ class Elementwise(Activation):
         if params:
             unknown = next(iter(params))
             takes = ", ".join(self.claims.params) or "none"
-            raise SlafError(f"{self.name} has no argument {unknown!r}{nearest(unknown, self.claims.params)}; it takes {takes}")
+            raise SlafError(f"{self.name} has no argument {unknown!r}; it takes {takes}{nearest(unknown, self.claims.params)}")
         for name, p in self.claims.params.items():
             if not p.allows(self._values[name]):
                 raise SlafError(f"{self.name}: {name} must be a number in {p.interval}; got {self._values[name]!r}")

@@ -95,7 +95,7 @@ def bind(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
     for name in kwargs:
         if name not in known:
             own = [n for n in known if n not in ("device", "dtype", "inplace")]
-            raise SlafError(f"{what} has no argument {name!r}{nearest(name, own)}; it takes {', '.join(own) or 'none'}")
+            raise SlafError(f"{what} has no argument {name!r}; it takes {', '.join(own) or 'none'}{nearest(name, own)}")
     if len(args) > len(positional) and not variadic:
         raise SlafError(f"{what} takes at most {len(positional)} positional arguments; got {len(args)}")
     for name in positional[: len(args)]:

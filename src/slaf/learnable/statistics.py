@@ -32,8 +32,6 @@ class Running(nn.Module):
     """
 
     num_batches_tracked: Tensor
-    constants: tuple[str, ...] = ()
-    """Buffers that are never cast: tables of the basis."""
 
     def __init__(self, momentum: float, warm_up: bool, device: Any = None) -> None:
         super().__init__()
@@ -51,14 +49,18 @@ class Running(nn.Module):
         """Move ``buffer`` towards ``value``."""
         buffer.add_(weight * (value.detach().to(buffer.dtype) - buffer))
 
+    def tables(self, device: torch.device) -> dict[str, Tensor]:  # noqa: ARG002 - for those that have some
+        """The constant buffers, made anew: after a move from the meta device there is nothing to copy."""
+        return {}
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Running:
         before = {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
         super()._apply(fn, recurse)
-        for name, buffer in self._buffers.items():
-            if buffer is not None and (buffer.dtype in (torch.float16, torch.bfloat16) or name in self.constants):
-                kept = before[name]
-                wide = kept.dtype == torch.float64
-                self._buffers[name] = kept.to(buffer.device, small_dtype(buffer.device) if wide else kept.dtype)
+        for name, old in before.items():
+            new = self._buffers[name]
+            if new is not None and new.dtype in (torch.float16, torch.bfloat16):
+                self._buffers[name] = new.to(old.dtype) if old.is_meta else old.to(new.device)
+        self._buffers |= self.tables(self.num_batches_tracked.device)
         return self
 
 
@@ -123,7 +125,6 @@ class TermStatistics(Running):
     var: Tensor
     times_u: Tensor
     products: Tensor
-    constants = ("times_u", "products")
 
     def __init__(
         self, sites: int, basis: Basis, degree: int, momentum: float, warm_up: bool, eps: float | None, device: Any = None
@@ -132,11 +133,15 @@ class TermStatistics(Running):
         self.basis, self.degree, self.eps = basis, degree, eps
         self.register_buffer("mean", torch.zeros(sites, degree, device=device))
         self.register_buffer("var", torch.ones(sites, degree, device=device))
-        small = small_dtype(self.mean.device)
-        # small tables, kept as buffers so that they travel with the module and a compiler sees tensors
-        self.register_buffer("times_u", times_u(basis.recurrence, degree).to(device, small), persistent=False)
-        products = torch.from_numpy(basis.recurrence.products(degree)[1:, 1:].copy())
-        self.register_buffer("products", products.to(device, small), persistent=False)
+        # buffers, so that they travel with the module and a compiler sees tensors
+        for name, table in self.tables(self.mean.device).items():
+            self.register_buffer(name, table, persistent=False)
+
+    def tables(self, device: torch.device) -> dict[str, Tensor]:
+        """u·φ_j and the products φ_i φ_j in the family; never cast to a narrower type."""
+        recurrence, small = self.basis.recurrence, small_dtype(device)
+        products = torch.from_numpy(recurrence.products(self.degree)[1:, 1:].copy())
+        return {"times_u": times_u(recurrence, self.degree).to(device, small), "products": products.to(device, small)}
 
     def reset(self, mean: Tensor | None = None, var: Tensor | None = None) -> None:
         """Back to mean 0 and variance 1, or to the given ones of shape (degree,)."""

@@ -49,7 +49,15 @@ class Case:
         return self.name
 
     def build(self, **context: Any) -> nn.Module:
-        """A fresh module in training mode; ``context`` (``device``, ``dtype``, …) only where a string is known."""
+        """A fresh module in training mode; ``context`` (``device``, ``dtype``, …) only where a string is known.
+
+        Always with the same first parameters, where they are random: a check may compare two modules.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return self._build(context)
+
+    def _build(self, context: dict[str, Any]) -> nn.Module:
         if self.spec is not None:
             return make(self.spec, **({"num_channels": CHANNELS} if self.sized else {}), **context)
         if isinstance(self.subject, nn.Module):
