@@ -44,7 +44,7 @@ def test_a_plan_is_seeds_outside_and_activations_inside():
 
 
 def test_options_take_the_type_of_the_budget():
-    settings = make_plan("toy", ["relu"], 1, "smoke", {"epochs": "7", "pause": "0.5", "widths": "(16,)"}).settings
+    settings = make_plan("toy", ["relu"], 1, "smoke", {"epochs": "7", "pause": "0.5", "widths": "(16,)"}).common.settings
     assert (settings["epochs"], settings["pause"], settings["widths"]) == (7, 0.5, (16,))
 
 

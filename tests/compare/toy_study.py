@@ -42,7 +42,7 @@ class Toy(Study):
             raise ContractError("slot hidden needs an unbounded activation")
         return model
 
-    def recipe(self, budget):
+    def recipe(self, budget, data):  # noqa: ARG002
         return Recipe(epochs=budget["epochs"], batch_size=8, lr=budget["lr"])
 
     def train(self, model, data, budget, seed, on_epoch):

@@ -47,7 +47,7 @@ def test_the_paper_sizes_of_the_spirals():
     assert data.test[1].shape == (40_000, 1)
     assert float(data.train[1].mean()) == pytest.approx(0.5, abs=5e-3)
     assert settings == Spirals.budgets["paper"]
-    recipe = Spirals().recipe(settings)
+    recipe = Spirals().recipe(settings, data)
     assert (recipe.epochs, recipe.batch_size, recipe.clip) == (15, 256, 5.0)
     assert [recipe.lr_at(e) for e in (0, 7, 8, 9, 10, 14)] == [1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4]
 
@@ -76,9 +76,9 @@ def test_the_paper_sizes_and_schedules_of_the_sparse_polynomials():
     assert data.train[0].shape == (700, 100)
     assert data.spec == {"widths": (512, 512)}
     assert len(data.truth["monomials"]) == 10
-    paper = study.recipe(study.budgets["paper"])
+    paper = study.recipe(study.budgets["paper"], data)
     assert [paper.lr_at(e) for e in (0, 199, 200, 999, 1000)] == [1e-2, 1e-2, 1e-3, 1e-3, 1e-4]
-    harder = study.recipe(study.budgets["paper"] | {"degree": 4})
+    harder = study.recipe(study.budgets["paper"] | {"degree": 4}, data)
     assert [harder.lr_at(e) for e in (0, 200, 1000, 2000)] == [1e-3, 1e-4, 1e-5, 1e-4]
 
 

@@ -3,9 +3,10 @@
 No workload lives here (they are in ``studies``) and nothing here knows one by name. Imports core, train and lower.
 """
 
-from .plan import Plan, Trial, list_studies, make_plan, options_of
+from .plan import Plan, Trial, list_studies, make_plan
 from .report import comparison_of, write_report
 from .run import Event, Interrupted, WorkerError, processors, run_plan
+from .settings import options_of
 from .store import Store, check_folder, load
 from .study import Data, Make, Study, register_study, studies
 from .table import Comparison, Row, tabulate

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import slaf.core as core
+from slaf.core import SlafError
 from slaf.train import derive
 
+from .model import build_with
 from .study import Data, Study
 
 __all__ = ["Built", "build_model"]
@@ -47,23 +49,25 @@ class Built:
         self.model.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                return self.model(data.train[0][:4])
+                return self.model(data.train[0][:4].to(next(self.model.parameters()).device))
         finally:
             self.model.train(was)
 
 
-def build_model(study: Study, activation: str, data: Data, seed: int, variance_match: bool = True) -> Built:
-    """Build ``study``'s model around ``activation``.
+def build_model(study: Study, activation: str, data: Data, seed: int, variance_match: bool = True, model: str | None = None) -> Built:
+    """Build ``study``'s model, or the one that the function ``model`` builds, around ``activation``.
 
     The linear weights depend on the seed alone: each activation draws its own first parameters from a stream of its own. Torch's global
     generator is left as it was.
     """
-    factory = _Factory(study, activation, seed)
+    factory = _Factory(study.slots if model is None else None, activation, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init"))
-        model = study.build(factory, data)
+        network = study.build(factory, data) if model is None else build_with(model, factory, data)
     made = {id(m) for m in factory.made}
-    built = Built(model, {name: m for name, m in model.named_modules() if id(m) in made}, False)
+    built = Built(network, {name: m for name, m in network.named_modules() if id(m) in made}, False)
+    if not built.sites:
+        raise SlafError(f"{f'model {model}' if model else f'study {study.name}'} puts no activation that make() returned into its network")
     if variance_match:
         built.variance_matched = _match_variance(built, data)
     built.initial = {name: {n: p.detach().clone() for n, p in site.named_parameters()} for name, site in built.sites.items()}
@@ -73,12 +77,13 @@ def build_model(study: Study, activation: str, data: Data, seed: int, variance_m
 class _Factory:
     """The ``make`` that a study gets; remembers what it made."""
 
-    def __init__(self, study: Study, activation: str, seed: int) -> None:
-        self.study, self.activation, self.seed = study, activation, seed
+    def __init__(self, slots: tuple[str, ...] | None, activation: str, seed: int) -> None:
+        self.slots, self.activation, self.seed = slots, activation, seed
         self.made: list[nn.Module] = []
 
-    def __call__(self, slot: str, num_channels: int | None = None, channel_dim: int = 1, **context: Any) -> nn.Module:
-        core.one_of("slot", slot, self.study.slots)
+    def __call__(self, slot: str = "hidden", num_channels: int | None = None, channel_dim: int = 1, **context: Any) -> nn.Module:
+        if self.slots is not None:
+            core.one_of("slot", slot, self.slots)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.seed, "activation", str(len(self.made))))
             module = core.make(self.activation, num_channels=num_channels, channel_dim=channel_dim, **context)
@@ -108,7 +113,7 @@ def _scale(site: nn.Module) -> float | None:
     site.eval()
     try:
         moment = site.second_moment()
-    except core.SlafError:
+    except SlafError:
         return None
     finally:
         site.train(was)

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from slaf.core import SlafError
 
-from .plan import Plan, Trial, find_study
+from .plan import Plan, Trial
 from .run import Event
 from .table import Comparison, tabulate
 from .terminal import rich_table
@@ -27,14 +27,20 @@ def watch(plan: Plan, stream: IO[str] | None = None) -> Lines:
     return Live(plan, console) if console.is_terminal else Lines(plan, stream or sys.stderr)
 
 
+def label(trial: Trial) -> str:
+    """What tells a trial from the others of its comparison."""
+    rate = f", {trial.lr_factor:.2g} × lr" if trial.lr_factor != 1 else ""
+    return f"{trial.activation} seed {trial.seed}{rate}"
+
+
 class Lines:
     """One plain line per finished trial, for logs and pipes."""
 
     def __init__(self, plan: Plan, stream: IO[str]) -> None:
-        study = find_study(plan.study)
+        view = plan.view()
         self.plan, self.stream = plan, stream
-        self.total = len(plan.seeds) * len(plan.activations)
-        self.metric, self.direction = study.primary, study.direction
+        self.total = len(plan.seeds) * len(plan.activations) * len(plan.lr_factors)
+        self.metric, self.direction = view["primary"], view["direction"]
         self.records: list[dict[str, Any]] = []
         self.begun = False
 
@@ -49,7 +55,7 @@ class Lines:
             return
         width = len(str(self.total))
         seconds = event.record["cost"]["seconds"]
-        line = f"[{len(self.records):>{width}}/{self.total}] {event.trial.activation} seed {event.trial.seed}: {self.outcome(event.record)}"
+        line = f"[{len(self.records):>{width}}/{self.total}] {label(event.trial)}: {self.outcome(event.record)}"
         print(f"{line} ({seconds:.1f} s)", file=self.stream, flush=True)
 
     def outcome(self, record: dict[str, Any]) -> str:
@@ -69,6 +75,7 @@ class Lines:
     def begin(self) -> None:
         """Say what is to come: at the first event, for until then the folder may still be refused."""
         sizes = f"{len(self.plan.activations)} activations × {len(self.plan.seeds)} seeds"
+        sizes += f" × {len(self.plan.lr_factors)} learning rates" if len(self.plan.lr_factors) > 1 else ""
         print(f"{self.plan.study}, budget {self.plan.budget}: {sizes} = {self.total} trials", file=self.stream, flush=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -117,14 +124,13 @@ class Live(Lines):
             if event.kind == "done" and event.record["status"] != "ok":
                 from rich.markup import escape
 
-                self.live.console.print(escape(f"{event.trial.activation} seed {event.trial.seed}: {self.outcome(event.record)}"))
+                self.live.console.print(escape(f"{label(event.trial)}: {self.outcome(event.record)}"))
             return
         task = self.tasks.get(event.trial.key)
         if task is None:
             from rich.markup import escape
 
-            label = escape(f"{event.trial.activation} seed {event.trial.seed}")
-            task = self.tasks[event.trial.key] = self.trials.add_task(label, total=None, note="")
+            task = self.tasks[event.trial.key] = self.trials.add_task(escape(label(event.trial)), total=None, note="")
         if event.total:
             note = f"epoch {event.done}/{event.total}" + (f"  loss {event.loss:.3g}" if event.loss is not None else "")
             self.trials.update(task, completed=event.done, total=event.total, note=note)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ["ContractError", "SlafError", "SpecError", "nearest", "require"]
+__all__ = ["ContractError", "SlafError", "SpecError", "blame", "nearest", "require"]
 
 
 class SlafError(ValueError):
@@ -39,3 +41,14 @@ def one_of(argument: str, value: object, allowed: Iterable[str]) -> str:
         return value
     hint = nearest(value, allowed) if isinstance(value, str) else ""
     raise SlafError(f"{argument} must be one of {', '.join(allowed)}; got {value!r}{hint}")
+
+
+def blame(error: BaseException) -> str:
+    """``ValueError: its message (models.py, line 12)``: an error of a user's own code, at the last line of theirs that it went through."""
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    ours = Path(__file__).parents[1]
+    frames = [(f, Path(f.filename)) for f in traceback.extract_tb(error.__traceback__)]
+    theirs = [f for f, path in frames if ours not in path.parents and "site-packages" not in path.parts]
+    if not theirs:
+        return told
+    return f"{told} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})"

@@ -60,7 +60,7 @@ class Digits(Study):
     def build(self, make: Make, data: Data) -> nn.Module:
         return mlp(make, (64, *data.spec["widths"], 10))
 
-    def recipe(self, budget: Mapping[str, Any]) -> Recipe:
+    def recipe(self, budget: Mapping[str, Any], data: Data) -> Recipe:
         return Recipe(epochs=budget["epochs"], batch_size=64, lr=1e-3, optimizer="adamw", weight_decay=1e-4)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:

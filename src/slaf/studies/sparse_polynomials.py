@@ -78,7 +78,7 @@ class SparsePolynomials(Study):
     def build(self, make: Make, data: Data) -> nn.Module:
         return xavier(mlp(make, (data.train[0].shape[1], *data.spec["widths"], 1)))
 
-    def recipe(self, budget: Mapping[str, Any]) -> Recipe:
+    def recipe(self, budget: Mapping[str, Any], data: Data) -> Recipe:
         """Adam, clipped at smoke and small, because the target's tails are heavy.
 
         At the paper's sizes its L1 on the first layer instead, and its separate step of ½Σa² on learned coefficients.

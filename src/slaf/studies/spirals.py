@@ -69,10 +69,10 @@ class Spirals(Study):
         cut = int(0.8 * len(x))
         return Data((x[:cut], y[:cut]), (x[cut:], y[cut:]), truth={"turns": budget["turns"], "noise": budget["noise"]})
 
-    def build(self, make: Make, data: Data) -> nn.Module:  # noqa: ARG002 - the network is the same for every data set
+    def build(self, make: Make, data: Data) -> nn.Module:
         return xavier(mlp(make, (2, 20, 20, 1)))
 
-    def recipe(self, budget: Mapping[str, Any]) -> Recipe:
+    def recipe(self, budget: Mapping[str, Any], data: Data) -> Recipe:
         return Recipe(epochs=budget["epochs"], batch_size=256, lr=1e-2, schedule=budget["milestones"], clip=5.0)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
