@@ -9,12 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .core.catalogue import activations as _activations
+__version__ = "0.2.0"
 
-__version__ = "0.1.0"
-
-# The rooms whose modules register activations; core knows none of them.
-_activations.scan("slaf.zoo", "slaf.learnable", "slaf.layers")
+ACTIVATION_ROOMS = ("slaf.zoo", "slaf.learnable", "slaf.layers")
+"""The rooms whose modules register activations; the catalogue imports them when an activation is first asked for."""
 
 _PUBLIC = {
     "Activation": "slaf.core",
@@ -37,6 +35,7 @@ _ROOMS = (
     "bases",
     "compare",
     "core",
+    "data",
     "fit",
     "functional",
     "kernels",
@@ -88,6 +87,7 @@ def __dir__() -> Any:
 
 
 if TYPE_CHECKING:
+    from .compare.api import compare as compare  # the package itself is callable
     from .core import Activation, ContractError, Facts, NormActivation, Paper, Param, SlafError, activation, facts, make, register
     from .core import names as list
     from .learnable import SLAF

@@ -45,7 +45,7 @@ class Toy(Study):
     def recipe(self, budget, data):  # noqa: ARG002
         return Recipe(epochs=budget["epochs"], batch_size=8, lr=budget["lr"])
 
-    def train(self, model, data, budget, seed, on_epoch):
+    def train(self, model, data, budget, seed, on_epoch, **how):
         if "TOY_LOG" in os.environ:
             with open(os.environ["TOY_LOG"], "a") as log:
                 log.write(f"{model[1]!r} {seed}\n")
@@ -59,7 +59,7 @@ class Toy(Study):
             time.sleep(budget["pause"])
             on_epoch(done, total, loss)
 
-        return super().train(model, data, budget, seed, slow)
+        return super().train(model, data, budget, seed, slow, **how)
 
     def loss(self, output, target):
         return ((output - target) ** 2).mean()

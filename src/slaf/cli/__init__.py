@@ -22,26 +22,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print('slaf: the command line needs typer and rich: pip install "slaf[cli]"', file=sys.stderr)
         return 2
-    from slaf.core import SlafError
-
     try:
         # not list(…): the verb of that name is an attribute of this package
         result = app(args=None if arguments is None else [*arguments], prog_name="slaf", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except SlafError as error:
-        return _complain(str(error), getattr(error, "exit_code", 2))
     except KeyboardInterrupt:
         return _complain("stopped", 130)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stdout = None
         return 0
     except Exception as error:
+        if _is_ours(error):
+            return _complain(str(error), getattr(error, "exit_code", 2))
         # the parser's errors; its classes are not the same ones in every version of typer
         if type(error).__name__ == "Abort":
             return _complain("stopped", 130)
         if not hasattr(error, "format_message"):
             raise
         return _complain(error.format_message(), 2)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it is a ``SlafError``; one can only come once core is imported, which takes torch and its seconds."""
+    core = sys.modules.get("slaf.core.errors")
+    return core is not None and isinstance(error, core.SlafError)
 
 
 def _complain(message: str, code: int) -> int:

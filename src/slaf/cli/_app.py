@@ -18,7 +18,6 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="slaf",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -27,7 +26,7 @@ def build() -> typer.Typer:
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if not module.name.startswith("_"):
             verb = importlib.import_module(f"{package}.{module.name}")
-            app.command(module.name.replace("_", "-"))(verb.command)
+            app.command(module.name.replace("_", "-"), epilog=getattr(verb, "EPILOG", None))(verb.command)
     return app
 
 

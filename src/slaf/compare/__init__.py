@@ -1,8 +1,16 @@
 """``Study`` and its registry, and the comparison of activations within one: plan → run → store → table → report.
 
-No workload lives here (they are in ``studies``) and nothing here knows one by name. Imports core, train and lower.
+No workload lives here (they are in ``studies``) and nothing here knows one by name. Imports core, data, train and lower.
+
+The package can be called: ``slaf.compare(…)`` is :func:`slaf.compare.api.compare`.
 """
 
+import sys
+from types import ModuleType
+from typing import Any
+
+from .api import compare
+from .merge import merge
 from .plan import Plan, Trial, list_studies, make_plan
 from .report import comparison_of, write_report
 from .run import Event, Interrupted, WorkerError, processors, run_plan
@@ -26,11 +34,13 @@ __all__ = [
     "Trial",
     "WorkerError",
     "check_folder",
+    "compare",
     "comparison_of",
     "import_modules",
     "list_studies",
     "load",
     "make_plan",
+    "merge",
     "options_of",
     "processors",
     "register_study",
@@ -40,3 +50,13 @@ __all__ = [
     "tabulate",
     "write_report",
 ]
+
+
+class _Callable(ModuleType):
+    """This package, callable: the name belongs to the room and to its main job alike."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Comparison:
+        return compare(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

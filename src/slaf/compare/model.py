@@ -12,44 +12,19 @@ from torch import nn
 
 from slaf.core import SlafError
 from slaf.core.errors import blame
+from slaf.data.function import load_function
 
 from .study import Data, Make
 
-__all__ = ["build_with", "fingerprint", "known"]
-
-_here: dict[str, Callable[..., Any]] = {}
-"""Functions of this process that cannot be imported by name, such as a notebook's."""
-
-
-def _load(name: str) -> Callable[..., Any]:
-    from slaf.data.function import load_function
-
-    return load_function(name)
-
-
-def known(function: Callable[..., Any]) -> tuple[str, bool]:
-    """A name for ``function``, and whether another process could import it by that name."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", type(function).__qualname__)
-    text = f"{module}:{name}"
-    if module not in (None, "__main__") and "<" not in text:
-        try:
-            if _load(text) is function:
-                return text, True
-        except SlafError:
-            pass
-    _here[text] = function
-    return text, False
-
-
-def _find(name: str) -> Callable[..., Any]:
-    return _here[name] if name in _here else _load(name)
+__all__ = ["build_with", "fingerprint"]
 
 
 def fingerprint(name: str) -> str:
     """SHA-256 of the file that the function is written in (of the function alone, in a notebook)."""
-    function = inspect.unwrap(_find(name))
+    function = inspect.unwrap(load_function(name))
     try:
-        source = inspect.getsource(function).encode() if name in _here else Path(str(inspect.getsourcefile(function))).read_bytes()
+        whole = getattr(function, "__module__", "__main__") != "__main__"
+        source = Path(str(inspect.getsourcefile(function))).read_bytes() if whole else inspect.getsource(function).encode()
     except (OSError, TypeError):  # no source, as for a compiled function
         source = name.encode()
     return hashlib.sha256(source).hexdigest()
@@ -61,7 +36,7 @@ def build_with(name: str, make: Make, data: Data) -> nn.Module:
     Raises:
         SlafError: the function fails (its own error, with file and line), or returns no trainable module.
     """
-    function = _find(name)
+    function = load_function(name)
     try:
         model = function(make, data) if _takes_data(function) else function(make)
     except SlafError:

@@ -17,7 +17,7 @@ from .device import check_device
 from .model import fingerprint
 from .settings import reference_of, seeds_of, settings_of, whole
 from .study import Study, studies
-from .tryout import try_out
+from .tryout import require_support, try_out
 
 __all__ = ["Plan", "Trial", "find_study", "list_studies", "make_plan"]
 
@@ -214,5 +214,9 @@ def make_plan(
         identity=identity,
         modules=tuple(modules),
     )
+    if sweep_lr:
+        require_support(chosen, "--sweep-lr", "lr_factor")
+    if devices > 1:
+        require_support(chosen, "--devices", "fabric")
     try_out(chosen, common, plan.activations)
     return plan

@@ -163,7 +163,7 @@ def _hash_once(path: Path, _size: int, _changed: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).digest()
 
 
-studies: Registry[Study] = Registry("study")
+studies: Registry[Study] = Registry("study", "slaf studies")
 
 
 def register_study(cls: type[Study]) -> type[Study]:

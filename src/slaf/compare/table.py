@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+
+from slaf.core import SlafError
 
 __all__ = ["Comparison", "Row", "bootstrap", "tabulate"]
 
@@ -26,6 +28,7 @@ class Row:
             bootstrap interval (``None`` with one seed).
         verdict: ``"reference"``, ``"better"``, ``"worse"``, ``"unclear"`` or ``"no data"``.
         seconds: the median time of a training.
+        lr_factor: the row is of the runs at this multiple of the study's learning rate, the activation's best if several were tried.
     """
 
     activation: str
@@ -47,11 +50,15 @@ class Row:
     seconds: float | None
     variance_matched: bool | None
     metrics: dict[str, float]
+    lr_factor: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
-    """The table: rows from best to worst by the mean of ``metric``, and ``notes``: sentences a fair reader needs beside it."""
+    """The table: rows from best to worst by the mean of ``metric``, and ``notes``: sentences a fair reader needs beside it.
+
+    ``records`` are the trials it was made from, ``title`` the study's. Shown as a table at a prompt and, with pictures, in a notebook.
+    """
 
     study: str
     metric: str
@@ -59,10 +66,42 @@ class Comparison:
     reference: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    title: str = ""
+    records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """The rows as plain dictionaries, ready for a data frame or JSON."""
+        """The rows as plain dictionaries, ready for JSON."""
         return [asdict(row) for row in self.rows]
+
+    def to_pandas(self, trials: bool = False) -> Any:
+        """A data frame with one line per activation, or, with ``trials``, one per trial.
+
+        Raises:
+            SlafError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise SlafError('to_pandas needs pandas, which is not installed: pip install "slaf[data]"') from None
+        if trials:
+            return pandas.DataFrame([_flat(r) for r in self.records])
+        rows = [{k: v for k, v in row.items() if k not in ("values", "metrics")} for row in self.to_dicts()]
+        return pandas.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        from .terminal import as_text
+
+        return as_text(self)
+
+    def __rich__(self) -> Any:
+        from .terminal import rich_table
+
+        return rich_table(self)
+
+    def _repr_html_(self) -> str:
+        from .notebook import as_html
+
+        return as_html(self)
 
     def row(self, activation: str) -> Row | None:
         """The row of one activation, if it is there."""
@@ -78,23 +117,45 @@ def bootstrap(values: Sequence[float], level: float = 0.95) -> tuple[float, floa
     return float(low), float(high)
 
 
-def tabulate(records: Sequence[Mapping[str, Any]], metric: str, direction: str, reference: str) -> Comparison:
-    """Summarise the records of one study, budget and set of options.
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("study", "activation", "seed", "budget", "lr_factor", "status", "error")
+    return {name: record.get(name) for name in names} | record["metrics"] | record["cost"]
+
+
+def tabulate(records: Sequence[Mapping[str, Any]], metric: str, direction: str, reference: str, title: str = "") -> Comparison:
+    """Summarise the records of one study, budget and set of options; of several learning rates, each activation's best.
 
     Args:
         records: as ``run_plan`` returns or ``load`` reads them; more may come later.
         metric: the metric to rank by; ``direction``: ``"max"`` or ``"min"``.
         reference: the activation that differences are taken to, seed by seed.
     """
-    by_name: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        by_name.setdefault(record["activation"], []).append(record)
+    by_name, rates = _at_best_rate(records, metric, direction)
     values = {name: _values(group, metric) for name, group in by_name.items()}
     rows = [_row(name, group, values[name], values.get(reference, {}), direction, name == reference) for name, group in by_name.items()]
     sign = -1 if direction == "max" else 1
     rows.sort(key=lambda r: (r.mean is None, sign * (r.mean or 0.0)))
-    notes = [*_identity_note(values, direction), *_few_seeds_note(values)]
-    return Comparison(records[0]["study"] if records else "", metric, direction, reference, tuple(rows), tuple(notes))
+    notes = [*_identity_note(values, direction), *_few_seeds_note(values), *_rates_note(rates)]
+    study = records[0]["study"] if records else ""
+    return Comparison(study, metric, direction, reference, tuple(rows), tuple(notes), title, tuple(records))
+
+
+def _at_best_rate(
+    records: Sequence[Mapping[str, Any]], metric: str, direction: str
+) -> tuple[dict[str, list[Mapping[str, Any]]], tuple[float, ...]]:
+    """Each activation's trials at the learning rate with the best mean (one that broke nothing, if there is any), and all rates tried."""
+    groups: dict[str, dict[float, list[Mapping[str, Any]]]] = {}
+    for record in records:
+        groups.setdefault(record["activation"], {}).setdefault(record.get("lr_factor", 1.0), []).append(record)
+
+    def rank(group: list[Mapping[str, Any]]) -> tuple[int, float]:
+        numbers = list(_values(group, metric).values())
+        mean = statistics.fmean(numbers) if numbers else 0.0
+        # few seeds of an unfinished sweep must not win over many
+        return (len(numbers), mean if direction == "max" else -mean)
+
+    best = {name: max(by_rate.values(), key=rank) for name, by_rate in groups.items()}
+    return best, tuple(sorted({rate for by_rate in groups.values() for rate in by_rate}))
 
 
 def _values(group: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
@@ -131,6 +192,7 @@ def _row(
         seconds=_median(group, "train_seconds"),
         variance_matched=next((r["variance_matched"] for r in group if r.get("variance_matched") is not None), None),
         metrics=_mean_metrics(group),
+        lr_factor=group[0].get("lr_factor", 1.0),
     )
 
 
@@ -186,3 +248,13 @@ def _few_seeds_note(values: dict[str, dict[int, float]]) -> list[str]:
     if most in (2, 3):
         return [f"{most} seeds are few: the intervals are rough, and better or worse means no more than that all {most} agree."]
     return []
+
+
+def _rates_note(rates: tuple[float, ...]) -> list[str]:
+    if len(rates) < 2:
+        return []
+    tried = ", ".join(f"{rate:.2g}" for rate in rates)
+    return [
+        f"Each activation is shown at the best of {len(rates)} learning rates ({tried} times the study's), chosen by these same results, "
+        "so all means are a little too good."
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,14 @@ from .study import Data, Study
 if TYPE_CHECKING:
     from .plan import Trial
 
-__all__ = ["try_out"]
+__all__ = ["require_support", "try_out"]
+
+
+def require_support(study: Study, option: str, argument: str) -> None:
+    """Raise unless the study's ``train`` takes ``argument``, without which ``option`` would do nothing."""
+    parameters = inspect.signature(study.train).parameters
+    if argument not in parameters and not any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
+        raise SlafError(f"study {study.name} trains in its own way, which takes no {argument}, so {option} cannot be used with it")
 
 
 def try_out(study: Study, common: Trial, activations: Sequence[str]) -> None:

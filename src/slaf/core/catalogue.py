@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+import slaf
+
 from .errors import SlafError
 from .facts import Facts
 from .registry import Registry, bind
@@ -14,6 +16,7 @@ from .spec import Spec, parse
 __all__ = ["activations", "canonical", "facts", "make", "names", "register"]
 
 activations: Registry[type[nn.Module]] = Registry("activation")
+activations.scan(*slaf.ACTIVATION_ROOMS)
 
 
 def make(spec: str | Spec | nn.Module, **context: Any) -> nn.Module:

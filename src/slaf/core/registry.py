@@ -20,10 +20,11 @@ class Registry(Generic[T]):
 
     Args:
         kind: what an entry is called in messages, e.g. ``"activation"``.
+        listed_by: the command that shows them all.
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, listed_by: str = "slaf list") -> None:
+        self.kind, self.listed_by = kind, listed_by
         self._entries: dict[str, T] = {}
         self._aliases: dict[str, str] = {}
         self._packages: list[str] = []
@@ -65,7 +66,7 @@ class Registry(Generic[T]):
         name = self._aliases.get(name, name)
         if name not in self._entries:
             known = (*self._entries, *self._aliases)
-            hint = nearest(name, known) or f"; `slaf list` shows all {len(self._entries)}"
+            hint = nearest(name, known) or f"; `{self.listed_by}` shows all {len(self._entries)}"
             raise SlafError(f"unknown {self.kind} {name!r}{hint}")
         return name
 

@@ -6,3 +6,5 @@ from slaf.compare.study import studies
 
 # the registry imports the modules of this package when a study is first asked for
 studies.scan("slaf.studies")
+
+__all__ = ["studies"]
