@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,69 @@ def test_importing_the_command_line_is_light():
         "import slaf.cli, sys; print([m for m in ('typer', 'rich', 'matplotlib', 'sklearn', 'sympy', 'slaf.compare') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def toy(capsys, *more):
+    return run(capsys, "compare", "toy", "--import", "toy_study", "--budget", "smoke", "--workers", "0", "--seeds", "1", *more)
+
+
+@pytest.fixture
+def _toy(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "compare"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_toy")
+def test_json_is_one_document_and_nothing_else(capsys, tmp_path):
+    code, out, error = toy(capsys, "-a", "relu,tanh", "--json", "--out", "run")
+    assert code == 0
+    document = json.loads(out)
+    assert [row["activation"] for row in document["rows"]][-1] in ("relu", "tanh", "identity")
+    assert {t["activation"] for t in document["trials"]} == {"relu", "tanh", "identity"}
+    assert document["metric"] == "nmse"
+    assert document["options"]["study"] == "toy"
+    assert Path(document["report"]).is_file()
+    assert "[3/3]" in error
+
+
+@pytest.mark.usefixtures("_toy")
+def test_a_dry_run_writes_nothing(capsys, tmp_path):
+    code, out, _ = toy(capsys, "-a", "relu", "--dry-run", "--sweep-lr")
+    assert code == 0
+    assert "2 activations × 1 seeds × 3 learning rates = 6 trials" in out
+    assert "about" in out
+    code, out, _ = toy(capsys, "-a", "relu", "--dry-run", "--json")
+    document = json.loads(out)
+    assert (document["trials"], document["stored"]) == (2, 0)
+    assert document["seconds"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("_toy")
+def test_runs_are_joined(capsys, tmp_path):
+    toy(capsys, "-a", "relu", "--out", "a")
+    toy(capsys, "-a", "tanh", "--out", "b")
+    code, out, _ = run(capsys, "compare", "--merge", "a", "b", "--out", "c", "--json")
+    assert code == 0
+    assert len(json.loads(out)["trials"]) == 3
+    code, out, error = run(capsys, "compare", "--merge", "a", "b")
+    assert (code, out) == (2, "")
+    assert "--out" in error
+    code, _, error = run(capsys, "compare", "a", "b")
+    assert code == 2
+    assert "did you mean --merge" in error
+
+
+def test_the_shell_completes_every_activation_and_study():
+    from slaf.cli._words import complete_activations, complete_studies
+    from slaf.studies import studies
+
+    assert complete_activations("") == sorted(slaf.list())
+    assert complete_activations("slaf,rel") == ["slaf,relu", "slaf,relu6"]
+    builtin = [n for n in studies.names() if type(studies[n]).__module__.startswith("slaf.studies")]
+    assert complete_studies("") == sorted(n.replace("_", "-") for n in builtin)
+
+
+def test_help_and_completion_do_not_wait_for_torch():
+    code = "import sys; from slaf.cli import main; main(['compare', '--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
