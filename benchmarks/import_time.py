@@ -1,4 +1,7 @@
-"""What `import slaf` and the first `slaf.make` add to `import torch`: fresh interpreters in turn, medians. Run: python benchmarks/import_time.py [--runs 9]"""
+"""What `import slaf` and the first `slaf.make` add to `import torch`: python benchmarks/import_time.py [--runs 9]
+
+Fresh interpreters in turn, medians.
+"""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def _toy(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("_toy")
-def test_json_is_one_document_and_nothing_else(capsys, tmp_path):
+def test_json_is_one_document_and_nothing_else(capsys):
     code, out, error = toy(capsys, "-a", "relu,tanh", "--json", "--out", "run")
     assert code == 0
     document = json.loads(out)
@@ -159,7 +159,7 @@ def test_a_dry_run_writes_nothing(capsys, tmp_path):
 
 
 @pytest.mark.usefixtures("_toy")
-def test_runs_are_joined(capsys, tmp_path):
+def test_runs_are_joined(capsys):
     toy(capsys, "-a", "relu", "--out", "a")
     toy(capsys, "-a", "tanh", "--out", "b")
     code, out, _ = run(capsys, "compare", "--merge", "a", "b", "--out", "c", "--json")
