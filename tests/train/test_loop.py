@@ -183,6 +183,16 @@ def test_schedules():
     assert trace.history["lr"] == [0.25, 0.25, 0.5, 0.5]
 
 
+def test_a_scaled_recipe_differs_in_its_learning_rates_alone():
+    recipe = Recipe(9, 8, lr=1e-2, schedule=((2, 1e-3), (5, 1e-4)), clip=1.0, activation_lr_factor=5.0)
+    assert recipe.scaled(2) == Recipe(9, 8, lr=2e-2, schedule=((2, 2e-3), (5, 2e-4)), clip=1.0, activation_lr_factor=5.0)
+    assert Recipe(9, 8, lr=2.0, schedule="cosine").scaled(0.5) == Recipe(9, 8, lr=1.0, schedule="cosine")
+    assert recipe.lr == 1e-2
+    for factor in (-1, "2", float("inf"), True):
+        with pytest.raises(slaf.SlafError, match="factor must be a number of at least 0"):
+            recipe.scaled(factor)
+
+
 def test_the_activations_learning_rate_keeps_its_factor_under_a_schedule():
     model = net("prelu")
     recipe = Recipe(4, 8, lr=1e-2, schedule=((2, 1e-3),), activation_lr_factor=5.0)

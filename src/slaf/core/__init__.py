@@ -7,6 +7,7 @@ from .catalogue import activations, canonical, facts, make, names, register
 from .elementwise import Elementwise, activation
 from .errors import ContractError, SlafError, SpecError, nearest, one_of, require
 from .facts import INF, Facts, Paper, Param
+from .ranks import OverRanks, Ranks
 from .registry import Registry, bind
 from .sharing import Sharing
 from .spec import Spec, parse, split
@@ -18,8 +19,10 @@ __all__ = [
     "Elementwise",
     "Facts",
     "NormActivation",
+    "OverRanks",
     "Paper",
     "Param",
+    "Ranks",
     "Registry",
     "Sharing",
     "SlafError",

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slaf.core import Facts, NormActivation, Paper, Sharing, SlafError, Spec, activations, make, parse
+from slaf.core import Facts, NormActivation, OverRanks, Paper, Ranks, Sharing, SlafError, Spec, activations, make, parse
 
 __all__ = ["BatchNormActivation"]
 
@@ -26,7 +26,7 @@ _FACTS = Facts(
 )
 
 
-class BatchNormActivation(NormActivation):
+class BatchNormActivation(OverRanks, NormActivation):
     """f(γ (x - mean) / √(var + eps) + β): batch statistics in training, running ones in evaluation.
 
     Args:
@@ -42,7 +42,8 @@ class BatchNormActivation(NormActivation):
     computed in float32, and the running statistics stay float32 under ``.half()``.
 
     Raises:
-        SlafError: a size that does not fit, or fewer than two values per channel in training.
+        SlafError: a size that does not fit, or fewer than two values per channel in training (of which every rank has one, see
+            :func:`slaf.train.synchronize`).
 
     Source: Ioffe, Szegedy (2015), arXiv:1502.03167 [from memory].
 
@@ -120,17 +121,35 @@ class BatchNormActivation(NormActivation):
 
     def forward(self, x: Tensor) -> Tensor:
         self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
-        if self.training and x.numel() < 2 * self.sharing.sites:
-            raise SlafError(f"batch_norm needs two values or more per channel in training; got an input of shape {tuple(x.shape)}")
+        least = "two values" if self.ranks is None else "one value on every rank"
+        if self.training and x.numel() < (2 if self.ranks is None else 1) * self.sharing.sites:
+            raise SlafError(f"batch_norm needs {least} or more per channel in training; got an input of shape {tuple(x.shape)}")
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         z = x.movedim(self.sharing.channel_dim, 1) if x.dim() > 1 else x[None]
         weight, bias = (None if p is None else p.to(dtype) for p in (self.weight, self.bias))
         mean, var = self.running_mean.to(dtype), self.running_var.to(dtype)
-        z = F.batch_norm(z.to(dtype), mean, var, weight, bias, self.training, self.momentum, self.eps).to(x.dtype)
+        if self.training and self.ranks is not None:
+            z = self._by_all_ranks(self.ranks, z.to(dtype), mean, var, weight, bias).to(x.dtype)
+        else:
+            z = F.batch_norm(z.to(dtype), mean, var, weight, bias, self.training, self.momentum, self.eps).to(x.dtype)
         if self.training and mean is not self.running_mean:  # the update went to a copy of another precision
             self.running_mean.copy_(mean)
             self.running_var.copy_(var)
         return self.activation(z.movedim(1, self.sharing.channel_dim) if x.dim() > 1 else z[0])
+
+    def _by_all_ranks(
+        self, ranks: Ranks, z: Tensor, running_mean: Tensor, running_var: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        """What F.batch_norm does in training, by the statistics of all ranks; as there, the running variance is the unbiased one."""
+        shape = (1, -1) + (1,) * (z.dim() - 2)
+        var, mean = torch.var_mean(z, [d for d in range(z.dim()) if d != 1], correction=0)
+        count, mean, var = ranks.mean_and_var(z.numel() // len(mean), mean, var)
+        with torch.no_grad():
+            running_mean.lerp_(mean, self.momentum)
+            running_var.lerp_((var * (count / (count - 1))).to(var.dtype), self.momentum)
+        scale = (var + self.eps).rsqrt()
+        out = (z - mean.reshape(shape)) * (scale if weight is None else weight * scale).reshape(shape)
+        return out if bias is None else out + bias.reshape(shape)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BatchNormActivation:
         before = {name: getattr(self, name) for name in ("running_mean", "running_var")}

@@ -82,6 +82,8 @@ class SLAF(Activation):
     Shapes: input with ``num_channels`` entries at ``channel_dim``; output of the same shape and dtype. Half types and autocast
     compute inside in float32, small matrices in float64.
 
+    Batch statistics are those of this process's batch, or of all ranks' batches after :func:`slaf.train.synchronize`.
+
     Raises:
         SlafError: an argument that is not allowed, an input that does not fit, an empty batch in training.
 
@@ -269,10 +271,12 @@ class SLAF(Activation):
         return SQUASH[self.squash](standardize(x, center, rscale)), None, None
 
     def _enough(self, x: Tensor) -> bool:
-        """Whether a training batch carries statistics: two values a channel or more."""
+        """Whether a training batch carries statistics: two values a channel or more, those of all ranks counted."""
         values = x.numel() // self.sharing.sites
         if values == 0:
             raise SlafError(f"an empty batch of shape {tuple(x.shape)} has no statistics to train slaf with; pass at least one sample")
+        if values == 1 and any(s is not None and s.ranks is not None for s in (self.input_statistics, self.term_statistics)):
+            return True  # every rank has one
         if values == 1 and not torch.compiler.is_compiling():
             warnings.warn(
                 f"one value per channel in training (input of shape {tuple(x.shape)}): slaf uses its running statistics for this batch",

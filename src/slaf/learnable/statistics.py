@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slaf.bases.base import Basis
 from slaf.bases.polynomial import substitute, times_u
+from slaf.core import OverRanks
 from slaf.kernels import moments
 
 __all__ = ["InputStatistics", "TermStatistics"]
@@ -23,7 +24,7 @@ def small_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-class Running(nn.Module):
+class Running(OverRanks, nn.Module):
     """Running statistics that stay at least float32 when the module is cast to a half type.
 
     Args:
@@ -97,6 +98,8 @@ class InputStatistics(Running):
         dims = [d for d in range(x.dim()) if shape[d] == 1]
         wide = x if x.dtype == torch.float64 else x.float()
         var, mean = torch.var_mean(wide, dims, correction=0, keepdim=True)
+        if self.ranks is not None:
+            _, mean, var = self.ranks.mean_and_var(x.numel() // mean.numel(), mean, var)
         std = (var + self.eps).sqrt()
         with torch.no_grad():
             weight = self.weight()
@@ -192,10 +195,15 @@ class TermStatistics(Running):
             dims = [d for d in range(x.dim()) if shape[d] == 1]
             with torch.no_grad():
                 std, center = torch.std_mean(x if x.dtype == torch.float64 else x.float(), dims, correction=0, keepdim=True)
+                if self.ranks is not None:
+                    _, center, var = self.ranks.mean_and_var(x.numel() // center.numel(), center, std.square())
+                    std = var.sqrt()
                 std = torch.where(std > 1e-6 * center.abs() + 1e-30, std, torch.ones_like(std))
                 rscale = 1 / std
             expansion = self.expand_about(center.reshape(-1).to(a.dtype), std.reshape(-1).to(a.dtype))
         t = moments(x, 2 * degree, shape, center, rscale, recurrence).reshape(2 * degree, -1).T.to(a.dtype)
+        if self.ranks is not None:
+            t = self.ranks.mean(x.numel() // len(t), t)
         mean_u = t[:, :degree]
         second = self.products[:, :, 0] + torch.einsum("ijl,sl->sij", self.products[:, :, 1:], t)
         covariance = second - mean_u[:, :, None] * mean_u[:, None, :]

@@ -1,13 +1,17 @@
-"""Training: parameter groups, the SLAF paper's routines (penalties, the separate step, alternating updates, hybrid networks), recipes and
-one readable loop. No model and no data set live here. Imports core alone; it may import every floor up to ``learnable`` and ``layers``.
+"""Training: parameter groups, the SLAF paper's routines (penalties, the separate step, alternating updates, hybrid networks), recipes,
+one readable loop, on one device or several, and TensorBoard's files. No model and no data set live here. Imports core alone; it may import
+every floor up to ``learnable`` and ``layers``.
 """
 
+from .fabric import synchronize
 from .groups import activation_parameters, is_activation, param_groups
 from .hybrids import hybrid
+from .launcher import launch
 from .loop import Trace, evaluate, train
 from .penalties import L1, L2, DegreeWeighted, Penalty, Sum, activation_coefficients
 from .recipe import Recipe
 from .seeds import derive, generator
+from .tensorboard import TensorBoard
 from .updates import Alternation, separate_step
 
 __all__ = [
@@ -18,6 +22,7 @@ __all__ = [
     "Penalty",
     "Recipe",
     "Sum",
+    "TensorBoard",
     "Trace",
     "activation_coefficients",
     "activation_parameters",
@@ -26,7 +31,9 @@ __all__ = [
     "generator",
     "hybrid",
     "is_activation",
+    "launch",
     "param_groups",
     "separate_step",
+    "synchronize",
     "train",
 ]

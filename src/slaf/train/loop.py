@@ -6,12 +6,14 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from slaf.core import SlafError
 
+from .fabric import Alone, team
 from .recipe import Recipe
 from .seeds import derive, generator
 from .updates import Alternation, separate_step
@@ -44,49 +46,58 @@ def train(
     on_epoch: OnEpoch | None = None,
     valid: tuple[Tensor, Tensor] | None = None,
     progress: bool = False,
+    fabric: Any = None,
 ) -> Trace:
-    """Train ``model`` in place.
+    """Train ``model`` in place, here or on all ranks of a ``fabric`` together.
 
     The result is a pure function of the arguments: batches and the model's own noise (dropout) come from two streams of ``seed``, so
     models of any kind see the same batches at the same seed, and torch's global generator is left as it was. Training ends early, with
     ``finite=False``, after an epoch whose loss is not finite. The model is left in evaluation mode, after Ctrl-C too.
 
+    With a ``fabric`` every rank calls this with equal arguments and gets the result of one process up to rounding: a batch is split evenly
+    over the ranks (sizes differ by at most 1), normalising activations of slaf use the whole batch (:func:`slaf.train.synchronize`; torch's
+    BatchNorm does not), and gradients, history and ``finite`` are those of the whole batch on every rank. What differs: dropout draws its
+    own noise on every rank, and a last batch with fewer samples than ranks is merged into the one before.
+
     Args:
-        model: any module with trainable parameters; the data are moved to its device.
+        model: any module with trainable parameters; the data are moved to its device, or with both to the ``fabric``'s.
         data: inputs (n, …) and targets (n, …).
         loss: ``loss(output, target)``, the mean over a batch.
         recipe: everything else.
         seed: any integer.
-        on_epoch: called as ``on_epoch(done, total, loss)`` after every epoch.
+        on_epoch: called as ``on_epoch(done, total, loss)`` after every epoch, on every rank.
         valid: inputs and targets whose loss is measured in evaluation mode after every epoch.
         progress: show a bar, if ``rich`` is installed.
+        fabric: a launched ``lightning_fabric.Fabric``, as :func:`slaf.train.launch` hands out; its strategy is ddp or a single device.
 
     Raises:
-        SlafError: no data, inputs and targets of different length, or nothing to train.
+        SlafError: no data, inputs and targets of different length, or nothing to train; fewer rows, or rows in a batch, than ranks; a
+            ``fabric`` whose strategy splits the model or whose precision converts it.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    x, y = _checked("data", data, device)
-    held_out = None if valid is None else _checked("valid", valid, device)
-    optimizer = recipe.optimizer_for(model)
+    x, y = _checked("data", data)
+    held_out = None if valid is None else _checked("valid", valid)
     order, trace = generator(seed, "batches"), Trace()
-    try:
-        with _own_noise(seed, device), _bar(recipe.epochs if progress else 0) as show:
-            for epoch in range(recipe.epochs):
-                model.train()
-                numbers = _epoch(model, x, y, loss, recipe, optimizer, order, epoch, trace)
-                if held_out is not None:
-                    numbers["valid_loss"] = evaluate(model, held_out, loss)
-                for name, value in numbers.items():
-                    trace.history.setdefault(name, []).append(value)
-                trace.finite = math.isfinite(numbers["loss"]) and math.isfinite(numbers.get("penalty", 0.0))
-                for report in (on_epoch, show):
-                    if report is not None:
-                        report(epoch + 1, recipe.epochs, numbers["loss"])
-                if not trace.finite:
-                    break
-    finally:
-        optimizer.zero_grad(set_to_none=True)
-        model.eval()
+    with team(fabric, model, recipe, len(x)) as member:
+        x, y = x.to(member.device), y.to(member.device)
+        held_out = held_out and (held_out[0].to(member.device), held_out[1].to(member.device))
+        try:
+            with _own_noise(seed, member), _bar(recipe.epochs if progress and member.rank == 0 else 0) as show:
+                for epoch in range(recipe.epochs):
+                    model.train()
+                    numbers = _epoch(model, x, y, loss, recipe, member, order, epoch, trace)
+                    if held_out is not None:
+                        numbers["valid_loss"] = _mean_loss(model, held_out, loss, member)
+                    for name, value in numbers.items():
+                        trace.history.setdefault(name, []).append(value)
+                    trace.finite = math.isfinite(numbers["loss"]) and math.isfinite(numbers.get("penalty", 0.0))
+                    for report in (on_epoch, show):
+                        if report is not None:
+                            report(epoch + 1, recipe.epochs, numbers["loss"])
+                    if not trace.finite:
+                        break
+        finally:
+            member.optimizer.zero_grad(set_to_none=True)
+            model.eval()
     # the last step of all is in no loss
     trace.finite = trace.finite and all(bool(p.isfinite().all()) for p in model.parameters())
     return trace
@@ -98,55 +109,59 @@ def _epoch(
     y: Tensor,
     loss: Loss,
     recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
+    member: Alone,
     order: torch.Generator,
     epoch: int,
     trace: Trace,
 ) -> dict[str, float]:
     """One pass over the data; losses are summed as tensors, so that a GPU is waited for once an epoch and not once a step."""
     permutation = torch.randperm(len(x), generator=order).to(x.device)
-    batches = _batches(permutation, recipe.batch_size, recipe.drop_last)
+    batches = _batches(permutation, recipe.batch_size, recipe.drop_last, member.size)
+    optimizer = member.optimizer
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     alternation = Alternation(model, recipe.alternate_every) if recipe.routine == "alternating" else None
     total, penalties = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
     rate = recipe.lr_at(epoch)
     for number, batch in enumerate(batches):
         rate = recipe.set_lr(optimizer, epoch + number / len(batches))
-        objective = task = loss(model(x.index_select(0, batch)), y.index_select(0, batch))
-        total += task.detach() * len(batch)
+        mine = member.share(batch)
+        with member.autocast():
+            task = loss(member.model(x.index_select(0, mine)), y.index_select(0, mine))
+        total += task.detach() * len(mine)
+        objective = member.weighted(task, len(mine), len(batch))
         if recipe.penalty is not None:
             penalty = recipe.penalty(model)
-            penalties += penalty.detach() * len(batch)
-            objective = task + penalty
+            penalties += penalty.detach() * len(mine)
+            objective = objective + penalty
         optimizer.zero_grad(set_to_none=True)
-        objective.backward()
+        member.backward(objective)
         active = alternation.turn(trace.steps) if alternation else parameters
         if recipe.clip is not None:
-            torch.nn.utils.clip_grad_norm_(active, recipe.clip)
+            member.clip(active, recipe.clip)
         if recipe.separate_penalty is None:
             optimizer.step()
         else:
             separate_step(optimizer, model, recipe.separate_penalty, only=active if alternation else None)
         trace.steps += 1
     seen = sum(len(batch) for batch in batches)
-    numbers = {"loss": float(total) / seen, "lr": rate}
+    sums = member.total(torch.stack([total, penalties])).tolist()
+    numbers = {"loss": sums[0] / seen, "lr": rate}
     if recipe.penalty is not None:
-        numbers["penalty"] = float(penalties) / seen
+        numbers["penalty"] = sums[1] / seen
     return numbers
 
 
-def _batches(permutation: Tensor, size: int, drop_last: bool) -> list[Tensor]:
+def _batches(permutation: Tensor, size: int, drop_last: bool, ranks: int) -> list[Tensor]:
     batches = list(permutation.split(size))
     rest = len(batches[-1])
     if len(batches) > 1 and rest < size:
         if drop_last:
             batches.pop()
-        elif rest == 1:
-            batches[-2:] = [permutation[-size - 1 :]]
+        elif rest < max(ranks, 2):
+            batches[-2:] = [permutation[-size - rest :]]
     return batches
 
 
-@torch.no_grad()
 def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, batch_size: int = 8192) -> float:
     """The mean of ``loss`` over ``data``, the model in evaluation mode (and left in the mode it was in).
 
@@ -154,17 +169,30 @@ def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, batch_si
         SlafError: no data.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    x, y = _checked("data", data, device)
+    x, y = _checked("data", data)
+    return float(_summed_loss(model, x.to(device), y.to(device), loss, batch_size)) / len(x)
+
+
+def _mean_loss(model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, member: Alone) -> float:
+    """:func:`evaluate`, every rank a share."""
+    x, y = (member.share(t) for t in data)
+    with member.autocast():
+        return float(member.total(_summed_loss(model, x, y, loss))) / len(data[0])
+
+
+def _summed_loss(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, batch_size: int = 8192) -> Tensor:
     before = model.training
     model.eval()
     try:
-        parts = [loss(model(a), b).double() * len(a) for a, b in zip(x.split(batch_size), y.split(batch_size), strict=True)]
+        with torch.no_grad():
+            pairs = zip(x.split(batch_size), y.split(batch_size), strict=True)
+            parts = [loss(model(a), b).double() * len(a) for a, b in pairs if len(a)]
     finally:
         model.train(before)
-    return float(torch.stack(parts).sum()) / len(x)
+    return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=x.device)
 
 
-def _checked(name: str, data: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+def _checked(name: str, data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data)):
         raise SlafError(f"{name} must be a pair of tensors (inputs, targets); got {type(data).__name__}")
     x, y = data
@@ -172,14 +200,14 @@ def _checked(name: str, data: tuple[Tensor, Tensor], device: torch.device) -> tu
         raise SlafError(f"{name}: inputs of shape {tuple(x.shape)} and targets of shape {tuple(y.shape)} must have equally many rows")
     if len(x) == 0:
         raise SlafError(f"{name} is empty: inputs have shape {tuple(x.shape)}")
-    return x.to(device), y.to(device)
+    return x, y
 
 
 @contextlib.contextmanager
-def _own_noise(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators inside, for dropout and the like, and give the caller's back after."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive(seed, "noise"))
+def _own_noise(seed: int, member: Alone) -> Iterator[None]:
+    """Seed torch's global generators inside, for dropout and the like, and give the caller's back after; each rank has its own."""
+    with torch.random.fork_rng(devices=[member.device] if member.device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, "noise", *[str(member.rank)] * (member.rank > 0)))
         yield
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -83,6 +83,16 @@ class Recipe:
         if list(milestones) != sorted(milestones, key=lambda m: m[0]):
             raise SlafError(f"schedule's milestones must be in the order of their epochs; got {self.schedule!r}")
         object.__setattr__(self, "schedule", milestones)
+
+    def scaled(self, factor: float) -> Recipe:
+        """The same recipe with every learning rate, the milestones' too, times ``factor``: for a batch that many times as large, say.
+
+        Raises:
+            SlafError: ``factor`` is not a number of at least 0.
+        """
+        factor = _at_least_zero("factor", factor)
+        schedule = self.schedule if isinstance(self.schedule, str) else tuple((epoch, rate * factor) for epoch, rate in self.schedule)
+        return replace(self, lr=self.lr * factor, schedule=schedule)
 
     def lr_at(self, time: float) -> float:
         """The weights' learning rate after ``time`` epochs (a fraction within one)."""
