@@ -141,11 +141,11 @@ def test_ctrl_c_and_kill_leave_no_process_behind(tmp_path):
     """Two callers at once: Ctrl-C to one's whole group, as a terminal sends it; the other is killed alone."""
     command = "import sys, slaf.train; sys.path.insert(0, sys.argv[1]); import on_ranks; "
     command += "slaf.train.launch(on_ranks.endless, sys.argv[2], accelerator='cpu')"
-    callers = []
+    environment, callers = os.environ | {"TMPDIR": str(tmp_path)}, []
     for name in ("interrupted", "killed"):
         (tmp_path / name).mkdir()
         arguments = [sys.executable, "-c", command, str(Path(__file__).parent), str(tmp_path / name)]
-        callers.append(subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE, text=True))
+        callers.append(subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE, text=True, env=environment))
     files = [tmp_path / name / f"{rank}.pid" for name in ("interrupted", "killed") for rank in (0, 1)]
     try:
         assert _soon(lambda: all(f.exists() for f in files))
@@ -158,6 +158,7 @@ def test_ctrl_c_and_kill_leave_no_process_behind(tmp_path):
         assert said.count("KeyboardInterrupt") == 1  # the caller's
         assert said.count("Traceback") == 1
         assert _soon(lambda: not any(_alive(pid) for pid in pids))
+        assert not list(tmp_path.glob("slaf-*"))
     finally:
         for caller in callers:
             if caller.poll() is None:

@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
@@ -181,7 +182,7 @@ def _rank(pipe: Any, rank: int, size: int, kind: str, strategy: str, threads: in
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller's business
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent, meeting), daemon=True).start()
     try:
         fabric = _fabric(rank, size, kind, strategy, meeting)
         torch.set_num_threads(threads)
@@ -196,8 +197,9 @@ def _rank(pipe: Any, rank: int, size: int, kind: str, strategy: str, threads: in
         torch.distributed.destroy_process_group()
 
 
-def _end_with(parent: Any) -> None:
+def _end_with(parent: Any, meeting: str) -> None:
     parent.join()
+    shutil.rmtree(Path(meeting).parent, ignore_errors=True)
     os._exit(1)
 
 
