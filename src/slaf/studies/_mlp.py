@@ -31,8 +31,12 @@ def xavier(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: Tensor, batch_size: int = 8192) -> Tensor:
-    """The model's outputs on ``x`` in evaluation mode, without gradients; the mode it was in is kept."""
+def predict(model: nn.Module, x: Tensor) -> Tensor:
+    """The model's outputs on ``x`` in evaluation mode, without gradients; the mode it was in is kept.
+
+    In batches of 8192 rows, fewer where the rows are large: a batch has about a million numbers.
+    """
+    batch_size = max(1, min(8192, 2**20 // max(1, x[:1].numel())))
     before = model.training
     model.eval()
     try:
