@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from torch import nn
-
-import slaf
 
 from .errors import SlafError
 from .facts import Facts
@@ -16,7 +15,8 @@ from .spec import Spec, parse
 __all__ = ["activations", "canonical", "facts", "make", "names", "register"]
 
 activations: Registry[type[nn.Module]] = Registry("activation")
-activations.scan(*slaf.ACTIVATION_ROOMS)
+# the rooms are above this one: named by the package, not imported
+activations.scan(*import_module("slaf").ACTIVATION_ROOMS)
 
 
 def make(spec: str | Spec | nn.Module, **context: Any) -> nn.Module:
