@@ -7,10 +7,10 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,13 +21,16 @@ from slaf.core import SlafError
 from .plan import STUDIES, Plan, Trial
 from .store import Store
 from .trial import run_trial
-from .worker import remote, start, throttled, warm_up, work
+from .worker import Report, remote, start, throttled, warm_up, work
 
-__all__ = ["Event", "Interrupted", "WorkerError", "processors", "run_plan"]
+__all__ = ["Event", "Interrupted", "Place", "WorkerError", "processors", "run_plan"]
+
+_POLL = 0.1
+"""Seconds after which Ctrl-C is noticed at the latest."""
 
 
 class WorkerError(SlafError):
-    """A worker process ended without an answer, most often for want of memory."""
+    """A worker process, or the cluster it belongs to, ended without an answer, most often for want of memory."""
 
     exit_code = 1
 
@@ -42,7 +45,10 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to a trial: ``kind`` is ``"stored"`` (it was there already), ``"start"``, ``"epoch"`` or ``"done"``."""
+    """Something happened to a trial: ``kind`` is ``"stored"`` (it was there already), ``"start"``, ``"epoch"`` or ``"done"``.
+
+    A ``"note"`` is a sentence for the user about where the trials run, such as that a cluster has no worker; its trial is the first to do.
+    """
 
     kind: str
     trial: Trial
@@ -50,6 +56,25 @@ class Event:
     total: int = 0
     loss: float | None = None
     record: dict[str, Any] | None = None
+    note: str | None = None
+
+
+class Place(Executor):
+    """An executor that knows more than a plain one about where its trials run.
+
+    Attributes:
+        messages: ``(number, done, total, loss)`` as a trial starts (0, 0, ``None``) and goes on, or a sentence for the user.
+    """
+
+    messages: queue.SimpleQueue[tuple[int, int, int, float | None] | str]
+
+    def report(self, number: int) -> Report:
+        """What the worker calls while trial ``number`` runs; its calls come out of ``messages``. Must be picklable."""
+        raise NotImplementedError
+
+    def explain(self, error: Exception, trials: str) -> SlafError:
+        """One sentence for an ``error`` that is not the trial's own; ``trials`` names those that it most likely concerns."""
+        raise NotImplementedError
 
 
 OnEvent = Callable[[Event], None]
@@ -74,12 +99,12 @@ def run_plan(
         folder: made if needed; a folder made with other options is refused.
         workers: processes; 0 or 1 runs in this process.
         on_event: told of every start, epoch and end.
-        executor: where to run instead, for example a cluster's; it must be able to import slaf.
+        executor: where to run instead, such as a cluster (:func:`slaf.compare.cluster.connect`); it must be able to import slaf.
 
     Raises:
         Interrupted: Ctrl-C (only if called from the main thread).
-        WorkerError: a worker process died.
-        SlafError: the folder cannot be used.
+        WorkerError: a worker process died, or the cluster did.
+        SlafError: the folder cannot be used, the disk is full, or a worker's data or modules are not this machine's.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or not 0 <= workers <= 1024:
         raise SlafError(f"workers must be an integer from 0 to 1024; got {workers!r}")
@@ -111,9 +136,12 @@ class _Session:
         self.modules = (STUDIES, *plan.modules)
         self.todo, self.store, self.tell, self.stop = todo, store, tell, stop
         self.running: set[int] = set()
+        self.done: set[int] = set()
+        self.place: Place | None = None
 
     def keep(self, number: int, record: dict[str, Any]) -> None:
         self.store.append(record)
+        self.done.add(number)
         self.running.discard(number)
         self.tell(Event("done", self.todo[number], record=record))
 
@@ -135,67 +163,109 @@ class _Session:
             self.keep(number, record)
 
     def on(self, executor: Executor) -> None:
-        futures = {executor.submit(remote, self.modules, t): n for n, t in enumerate(self.todo)}
+        self.place = executor if isinstance(executor, Place) else None
+        futures: dict[Future[dict[str, Any]], int] = {}
         for number, trial in enumerate(self.todo):
-            self.running.add(number)
-            self.tell(Event("start", trial))
-        self.collect(futures, None)
+            if self.stop.requested:
+                break
+            if self.place is None:
+                futures[executor.submit(remote, self.modules, trial)] = number
+                self.running.add(number)
+                self.tell(Event("start", trial))
+            else:
+                futures[executor.submit(remote, self.modules, trial, self.place.report(number))] = number
+        self.collect(futures, self.place and self.place.messages)
 
     def in_processes(self, workers: int) -> None:
         context = multiprocessing.get_context("spawn")  # a forked torch can hang in its thread pools
         channel = context.Queue()
         executor = ProcessPoolExecutor(workers, context, initializer=start, initargs=(self.modules, channel))
+        processes = []
         try:
             futures = {executor.submit(work, n, t): n for n, t in enumerate(self.todo)}
             processes = list((getattr(executor, "_processes", None) or {}).values())
             self.collect(futures, channel)
-            if self.stop.requested:
+        finally:
+            if len(self.done) < len(self.todo):
                 for process in processes:  # an unfinished trial is worth nothing, so nobody waits for it
                     process.kill()
-        finally:
             executor.shutdown(wait=True, cancel_futures=True)
             channel.close()
             channel.join_thread()
 
     def collect(self, futures: dict[Future[dict[str, Any]], int], channel: Any) -> None:
-        pending = set(futures)
-        while pending and not self.stop.requested:
-            done, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-            self.listen(channel)
-            failure: Exception | None = None
-            for future in sorted(done, key=futures.__getitem__):
-                try:
-                    record = future.result()
-                except Exception as error:  # the pool's own failure; a trial's is in its record
-                    failure = failure or error
-                else:
-                    self.keep(futures[future], record)
-            if failure is not None:
-                raise self.died(failure) from None
-        for future in pending:
-            future.cancel()
+        """Store results as they come. A future is forgotten with its result, for a cluster's worker keeps that for as long."""
+        finished: queue.SimpleQueue[Future[dict[str, Any]]] = queue.SimpleQueue()
+        for future in list(futures):
+            future.add_done_callback(finished.put)
+        try:
+            while futures and not self.stop.requested:
+                failures = self.take(futures, finished, channel)
+                if failures:
+                    failures |= self.take(futures, finished, channel)  # what fails together arrives one by one
+                    raise self.died(failures)
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def take(self, futures: dict[Future[dict[str, Any]], int], finished: Any, channel: Any) -> dict[int, Exception]:
+        """Store what has finished, after waiting a moment for it, and return what failed."""
+        failures: dict[int, Exception] = {}
+        done = _drain(finished, _POLL)
+        self.listen(channel)
+        for number, future in sorted(((futures.pop(f), f) for f in done), key=lambda pair: pair[0]):
+            try:
+                record = future.result()
+            except Exception as error:  # the pool's own failure; a trial's is in its record
+                failures[number] = error
+            else:
+                self.keep(number, record)
+        return failures
 
     def listen(self, channel: Any) -> None:
         while channel is not None:
             try:
-                number, done, total, loss = channel.get_nowait()
+                message = channel.get_nowait()
             except queue.Empty:
                 return
+            if isinstance(message, str):
+                self.tell(Event("note", self.todo[0], note=message))
+                continue
+            number, done, total, loss = message
+            if number in self.done:  # it overtook the report of its own last epoch
+                continue
             if total == 0:
                 self.running.add(number)
             self.tell(Event("epoch" if total else "start", self.todo[number], done, total, loss))
 
-    def died(self, error: Exception) -> SlafError:
-        if isinstance(error, SlafError):
-            return error
-        names = ", ".join(f"{self.todo[n].activation} (seed {self.todo[n].seed})" for n in sorted(self.running)[:8])
-        during = f" while these ran: {names}" if names else ""
+    def died(self, failures: dict[int, Exception]) -> SlafError:
+        for error in failures.values():
+            if isinstance(error, SlafError):
+                return error
+        error = failures[min(failures)]
+        begun = failures.keys() & self.running
+        if self.place is not None:
+            return self.place.explain(error, self.names(begun or failures))
+        during = f" while these ran: {self.names(begun)}" if begun else ""
         what = (
             "a worker process died, perhaps for want of memory"
             if isinstance(error, BrokenProcessPool)
             else f"the executor failed ({error})"
         )
         return WorkerError(f"{what}{during}; finished trials are stored, the same command resumes, with fewer --workers if memory is short")
+
+    def names(self, numbers: Iterable[int]) -> str:
+        return ", ".join(f"{self.todo[n].activation} (seed {self.todo[n].seed})" for n in sorted(numbers)[:8])
+
+
+def _drain(finished: Any, timeout: float) -> list[Any]:
+    """What the queue holds, after waiting a moment for the first."""
+    found = []
+    with suppress(queue.Empty):
+        found.append(finished.get(timeout=timeout))
+        while True:
+            found.append(finished.get_nowait())
+    return found
 
 
 class _Stop:

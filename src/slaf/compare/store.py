@@ -33,7 +33,8 @@ class Store:
         check_folder(self.folder, fixed)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = open(self.folder / RESULTS, "ab")  # noqa: SIM115 - closed by close()
+            # unbuffered: a buffer would try again when the file is closed, and so write the second half of a line that was given up
+            self._file: IO[bytes] = open(self.folder / RESULTS, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise self._unwritable(error) from None
         try:
@@ -51,7 +52,7 @@ class Store:
         self.records: dict[str, dict[str, Any]] = {r["key"]: r for r in good}
 
     def _unwritable(self, error: OSError) -> SlafError:
-        return SlafError(f"cannot write to folder {str(self.folder)!r}: {error.strerror or error}; choose another with --out")
+        return SlafError(f"cannot write to folder {str(self.folder)!r}: {_reason(error)}; choose another with --out")
 
     def _keep_torn_aside(self, torn: bytes) -> None:
         with open(self.folder / TORN, "ab") as aside:
@@ -63,14 +64,28 @@ class Store:
         os.fsync(self._file.fileno())
 
     def append(self, record: dict[str, Any]) -> None:
-        """Keep a finished trial: on disk when this returns."""
+        """Keep a finished trial: on disk when this returns, and nothing of it if this raises.
+
+        Raises:
+            SlafError: the disk is full or broken; the trials before stay whole.
+        """
+        line = json.dumps(record, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        end = None
         try:
-            line = json.dumps(record, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
+            end = os.fstat(self._file.fileno()).st_size
+            rest = memoryview(line)
+            while rest:  # a disk takes what still fits and refuses the rest
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise SlafError(f"cannot write to {str(self.folder / RESULTS)!r}: {error.strerror or error}") from None
+            with contextlib.suppress(OSError):  # else the next run puts the torn line aside
+                if end is not None:
+                    self._file.truncate(end)
+                    os.fsync(self._file.fileno())
+            raise SlafError(
+                f"cannot write to folder {str(self.folder)!r}: {_reason(error)}; "
+                "the trials stored before are whole, and the same command resumes once there is room"
+            ) from None
         self.records[record["key"]] = record
 
     def close(self) -> None:
@@ -100,11 +115,16 @@ def load(folder: str | Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def check_folder(folder: Path, fixed: dict[str, Any]) -> None:
     """Raise unless ``folder`` is new or was made with ``fixed``. Nothing is written."""
-    if folder.exists() and not folder.is_dir():
-        raise SlafError(f"--out {str(folder)!r} is a file, not a folder")
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise SlafError(f"--out {str(folder)!r} is a file, not a folder")
+        # an empty one is what a driver leaves that was killed, or found the disk full, before it had written run.json
+        filled = (folder / RESULTS).exists() and (folder / RESULTS).stat().st_size > 0
+    except OSError as error:
+        raise SlafError(f"cannot use folder {str(folder)!r}: {_reason(error)}; choose another with --out") from None
     run = _read_run(folder)
     if run is None:
-        if (folder / RESULTS).exists():
+        if filled:
             raise SlafError(f"folder {str(folder)!r} has a {RESULTS} but no {RUN}, so what made it is unknown; choose another with --out")
         return
     old = run["fixed"]
@@ -114,6 +134,10 @@ def check_folder(folder: Path, fixed: dict[str, Any]) -> None:
                 f"folder {str(folder)!r} was made with {name}={_short(name, old.get(name), fixed[name])}, "
                 f"now it is {_short(name, fixed[name], old.get(name))}; choose another with --out"
             )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _short(name: str, value: Any, other: Any) -> Any:
@@ -129,7 +153,7 @@ def _read_run(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise SlafError(f"cannot read {str(path)!r}: {error.strerror}") from None
+        raise SlafError(f"cannot read {str(path)!r}: {_reason(error)}") from None
     except ValueError:
         run = None
     if not (isinstance(run, dict) and isinstance(run.get("fixed"), dict) and isinstance(run.get("view"), dict)):
@@ -143,6 +167,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], bytes]:
         content = path.read_bytes()
     except FileNotFoundError:
         return [], b""
+    except OSError as error:
+        raise SlafError(f"cannot read {str(path)!r}: {_reason(error)}") from None
     *lines, torn = content.split(b"\n")
     good = []
     for number, line in enumerate(lines, 1):
@@ -168,11 +194,16 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def _replace(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never a half."""
     aside = path.with_name(path.name + ".new")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
 
 
 def _lock(file: IO[bytes], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import multiprocessing
 import os
@@ -19,11 +20,18 @@ from slaf.core import SlafError
 from .plan import Trial
 from .trial import run_trial
 
-__all__ = ["import_modules", "remote", "start", "throttled", "warm_up", "work"]
+__all__ = ["Report", "import_modules", "remote", "start", "throttled", "warm_up", "work"]
 
+Report = Callable[[int, int, float | None], None]
+"""``report(done, total, loss)`` is told of epochs; ``report(0, 0, None)`` says that a trial starts."""
+
+_alone = threading.Lock()
+"""torch's global generator and its thread count belong to the process, so a process runs one trial at a time, whatever its threads."""
 _channel: Any = None
 _EVERY = 0.1
 """Seconds between two reports of one trial; an epoch of a small network takes a millisecond."""
+_EVERY_REMOTE = 0.5
+"""The same where one scheduler passes on the reports of all workers."""
 
 
 def import_modules(modules: Sequence[str]) -> None:
@@ -54,6 +62,7 @@ def start(modules: Sequence[str], channel: Any) -> None:
     warm_up()
 
 
+@functools.cache
 def warm_up() -> None:
     """Take one optimiser step: torch imports its compiler then, for seconds, which would be charged to the first trial."""
     parameter = torch.nn.Parameter(torch.zeros(2))
@@ -74,20 +83,28 @@ def work(number: int, trial: Trial) -> dict[str, Any]:
     return run_trial(trial, throttled(lambda done, total, loss: send((number, done, total, loss))))
 
 
-def remote(modules: Sequence[str], trial: Trial) -> dict[str, Any]:
-    """Run a trial on a machine that was not initialised by us, such as a cluster's."""
-    import_modules(modules)
-    return run_trial(trial)
+def remote(modules: Sequence[str], trial: Trial, report: Report | None = None) -> dict[str, Any]:
+    """Run a trial on a machine that was not initialised by us, such as a cluster's; a second one in the same process waits for the first.
+
+    ``report`` is told of its start and, throttled, of its epochs; what it raises ends the trial.
+    """
+    with _alone:
+        import_modules(modules)
+        warm_up()
+        if report is None:
+            return run_trial(trial)
+        report(0, 0, None)
+        return run_trial(trial, throttled(report, _EVERY_REMOTE))
 
 
-def throttled(report: Callable[[int, int, float], None]) -> Callable[[int, int, float], None]:
-    """``report``, at most every tenth of a second, and at the end."""
+def throttled(report: Callable[[int, int, float], None], every: float = _EVERY) -> Callable[[int, int, float], None]:
+    """``report``, at most once in ``every`` seconds, and at the end."""
     last = 0.0
 
     def on_epoch(done: int, total: int, loss: float) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= _EVERY or done == total:
+        if now - last >= every or done == total:
             last = now
             report(done, total, loss)
 
