@@ -1,6 +1,8 @@
 """``slaf.compare(…)``, merging, estimating and sweeping, on the toy study."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import toy_study
@@ -184,3 +186,11 @@ def test_an_unfinished_sweep_does_not_pick_by_fewer_seeds():
 
     table = tabulate([record(0, 0.5, 1.0), record(1, 0.5, 1.0), record(0, 0.1, 3.0)], "nmse", "min", "relu")
     assert table.row("relu").lr_factor == 1.0
+
+
+def test_a_script_needs_no_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import slaf\nprint(len(slaf.compare('digits', 'relu', seeds=2, budget='smoke', workers=2).records))\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=110)
+    assert done.stdout == "4\n", done.stderr
+    assert "[4/4]" in done.stderr

@@ -71,7 +71,7 @@ def command(
     devices: Annotated[
         int, typer.Option(help="Devices (processes, on a CPU) that share one model, by Lightning Fabric.", rich_help_panel=WHERE)
     ] = 1,
-    strategy: Annotated[str, typer.Option(help="How they share it: auto, ddp, fsdp.", rich_help_panel=WHERE)] = "auto",
+    strategy: Annotated[str, typer.Option(help="How they share it: auto, ddp.", rich_help_panel=WHERE)] = "auto",
     cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to run the trials on.", rich_help_panel=WHERE)] = None,
     resources: Annotated[
         list[str] | None, typer.Option(help="NAME=N that each trial takes of a Dask worker, such as GPU=1.", rich_help_panel=WHERE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import slaf
-from slaf.core import SlafError, canonical
+from slaf.core import SlafError, canonical, one_of
 from slaf.core.spec import format_value
 
 from .device import check_device
@@ -23,6 +23,7 @@ __all__ = ["Plan", "Trial", "find_study", "list_studies", "make_plan"]
 
 STUDIES = "slaf.studies"
 """Where the built-in studies are. That room is above this one, so it is named, not imported, until a study is asked for."""
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 SWEEP = (1.0, 1 / 3, 3.0)
 """Of the study's learning rate, with ``sweep_lr``."""
 
@@ -202,7 +203,7 @@ def make_plan(
         model_hash=fingerprint(model) if model else "",
         device=check_device(device, here=local),
         devices=whole("devices", devices, 1, 1024),
-        strategy=strategy,
+        strategy=one_of("strategy", strategy, STRATEGIES),
     )
     plan = Plan(
         common=common,

@@ -48,6 +48,8 @@ class Lines:
         if not self.begun:
             self.begun = True
             self.begin()
+        if event.note:
+            print(event.note, file=self.stream, flush=True)
         if event.record is None:
             return
         self.records.append(event.record)
@@ -117,6 +119,11 @@ class Live(Lines):
         self.live.stop()
 
     def __call__(self, event: Event) -> None:
+        if event.note:
+            from rich.markup import escape
+
+            self.live.console.print(escape(event.note))
+            return
         if event.record is not None:
             self.records.append(event.record)
             self.overall.advance(self.whole)

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from slaf.core import SlafError
+from slaf.core.processes import without_main
 
 from .plan import STUDIES, Plan, Trial
 from .store import Store
@@ -182,7 +183,8 @@ class _Session:
         executor = ProcessPoolExecutor(workers, context, initializer=start, initargs=(self.modules, channel))
         processes = []
         try:
-            futures = {executor.submit(work, n, t): n for n, t in enumerate(self.todo)}
+            with without_main():
+                futures = {executor.submit(work, n, t): n for n, t in enumerate(self.todo)}
             processes = list((getattr(executor, "_processes", None) or {}).values())
             self.collect(futures, channel)
         finally:

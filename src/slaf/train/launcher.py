@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import torch
 
 from slaf.core import SlafError, one_of
+from slaf.core.processes import without_main
 
 __all__ = ["launch"]
 
@@ -44,7 +45,8 @@ def launch(function: Callable[..., Any], *args: Any, devices: int = 2, strategy:
     """Call ``function(fabric, *args)`` in ``devices`` new processes, ranks of one launched ``lightning_fabric.Fabric``; rank 0's result.
 
     Each rank shares the caller's threads evenly. The call ends when all ranks have; if one fails, or at Ctrl-C, the others are killed, and
-    no rank outlives its caller. A script calls it under ``if __name__ == "__main__":``, because every rank imports the script again.
+    no rank outlives its caller. A script whose own functions are called does so under ``if __name__ == "__main__":``, because then every
+    rank imports the script again.
 
     Args:
         function: importable by name: neither a lambda nor a function inside another.
@@ -83,8 +85,13 @@ def launch(function: Callable[..., Any], *args: Any, devices: int = 2, strategy:
     threads = max(1, torch.get_num_threads() // devices)
     with tempfile.TemporaryDirectory(prefix="slaf-") as folder:  # where the ranks meet: a file needs no port that another may take
         meeting = str(Path(folder, "ranks"))
-        with _started(devices, lambda rank: (rank, devices, kind, told, threads, meeting, task)) as ranks:
+        with _around(function), _started(devices, lambda rank: (rank, devices, kind, told, threads, meeting, task)) as ranks:
             return _result(ranks)
+
+
+def _around(function: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
+    """The ranks import the user's script only if it holds what they are to run."""
+    return contextlib.nullcontext() if getattr(function, "__module__", "__main__") == "__main__" else without_main()
 
 
 @contextlib.contextmanager
