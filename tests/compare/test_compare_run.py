@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from slaf.compare import Interrupted, load, make_plan, run_plan
+from slaf.compare import Interrupted, WorkerError, load, make_plan, run_plan
 from slaf.core import SlafError
 
 ARGUMENTS = ("-a", "relu,prelu", "--seeds", "4", "--budget", "smoke", "-o", "epochs=3", "-o", "pause=0.1")
@@ -79,6 +79,26 @@ def test_any_executor_will_do(tmp_path):
     with ThreadPoolExecutor(1) as executor:
         records = run_plan(plan, tmp_path, executor=executor)
     assert [(r["seed"], r["activation"]) for r in records] == [(0, "relu"), (0, "identity"), (1, "relu"), (1, "identity")]
+
+
+def test_threads_take_turns_for_torch_has_one_generator_and_thread_count_per_process(tmp_path):
+    plan = make_plan("toy", ["relu", "prelu"], 3, "smoke", {"pause": "0.02"})
+    with ThreadPoolExecutor(4) as executor:
+        records = run_plan(plan, tmp_path / "threads", executor=executor)
+    kept = ("key", "metrics", "history", "learned")
+    assert [[r[k] for k in kept] for r in records] == [[r[k] for k in kept] for r in run_plan(plan, tmp_path / "here")]
+
+
+def test_an_executor_that_fails_is_one_sentence_and_what_is_done_is_kept(tmp_path):
+    class Fails(ThreadPoolExecutor):
+        def submit(self, function, /, *words, **more):
+            if words[1].seed == 1:
+                return super().submit(int, "x")
+            return super().submit(function, *words, **more)
+
+    with Fails(1) as executor, pytest.raises(WorkerError, match=r"executor failed .* while these ran: relu \(seed 1\)"):
+        run_plan(make_plan("toy", ["relu"], 2, "smoke", identity=False), tmp_path, executor=executor)
+    assert [r["seed"] for r in load(tmp_path)[1]] == [0]
 
 
 def test_ctrl_c_in_this_process_leaves_whole_records(tmp_path):

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,3 +110,80 @@ def test_two_drivers_do_not_share_a_folder(tmp_path):
     with Store(tmp_path, plan().fixed(), plan().view()), pytest.raises(SlafError, match="in use by another run"):
         run_plan(plan(), tmp_path)
     run_plan(plan(), tmp_path)
+
+
+FULL = """
+import resource, signal, sys
+import toy_study
+from slaf.compare import make_plan, run_plan
+from slaf.core import SlafError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails then, as on a full disk
+plan = make_plan("toy", ["relu"], 4, "smoke", identity=False)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    run_plan(plan, sys.argv[1])
+except SlafError as error:
+    sys.exit(str(error))
+"""
+
+
+def run_where_files_end_at(size, folder):
+    pytest.importorskip("resource")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    words = [sys.executable, "-c", FULL, str(folder), str(size)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=110, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"cannot write to folder {str(folder)!r}: File too large" in done.stderr
+    return done.stderr
+
+
+def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path):
+    run_plan(plan(seeds=4), tmp_path / "whole")
+    whole = lines(tmp_path / "whole")
+    limit = len(whole[0]) + 1 + len(whole[1]) // 2
+    assert "the same command resumes" in run_where_files_end_at(limit, tmp_path / "full")
+    assert [json.loads(line)["seed"] for line in (tmp_path / "full" / "results.jsonl").read_bytes().splitlines()] == [0]
+    assert (tmp_path / "full" / "results.jsonl").read_bytes().endswith(b"}\n")
+    assert len(run_plan(plan(seeds=4), tmp_path / "full")) == 4
+    assert [json.loads(line)["metrics"] for line in lines(tmp_path / "full")] == [json.loads(line)["metrics"] for line in whole]
+    assert not (tmp_path / "full" / "results.jsonl.torn").exists()
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path):
+    folder = tmp_path / "new"
+    assert "choose another with --out" in run_where_files_end_at(100, folder)
+    assert [p.name for p in folder.iterdir()] == ["results.jsonl"]
+    assert len(run_plan(plan(), folder)) == 2
+    before = (folder / "run.json").read_bytes()
+    run_where_files_end_at(100, folder)
+    assert (folder / "run.json").read_bytes() == before
+    assert len(load(folder)[1]) == 2
+
+
+@pytest.mark.parametrize("out", ["/dev/null", "/dev/null/below", "/proc/no-such", "/sys/no-such", "x" * 300])
+def test_places_that_hold_no_folder(out):
+    if out.startswith("/") and not Path("/", *Path(out).parts[1:2]).is_dir():
+        pytest.skip("this system has no such place")
+    with pytest.raises(SlafError, match=r"is a file|cannot (write|use)"):
+        run_plan(plan(), out)
+
+
+def test_a_write_that_fails_is_taken_back(tmp_path, monkeypatch):
+    """What a network disk may do: it takes the bytes and refuses the sync."""
+    records = run_plan(plan(), tmp_path / "other")
+    answers = iter([OSError(28, "No space left on device")])
+
+    def sync(_number):
+        for error in answers:
+            raise error
+
+    with Store(tmp_path / "out", plan().fixed(), plan().view()) as store:
+        store.append(records[0])
+        monkeypatch.setattr(os, "fsync", sync)
+        with pytest.raises(SlafError, match="No space left on device"):
+            store.append(records[1])
+        assert len(store.records) == len(lines(tmp_path / "out")) == 1
+        store.append(records[1])
+    assert len(lines(tmp_path / "out")) == 2

@@ -112,7 +112,7 @@ class Cluster(Place):
         if kind == "KilledWorker":
             return WorkerError(f"worker after worker died, perhaps for want of memory, while these ran: {trials}; {_RESUME}")
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in ("slaf", "torch"):
-            return SlafError(f"a worker of the cluster has no {error.name}; install slaf {slaf.__version__} where the workers run")
+            return SlafError(f"a worker cannot import slaf ({_line(error)}); install slaf {slaf.__version__} where the workers run")
         if self._client.status != "running":
             return WorkerError(f"the Dask scheduler at {self._address} is gone; {_RESUME} once it is back")
         if isinstance(error, CancelledError):
