@@ -21,7 +21,7 @@ from ._mlp import predict
 __all__ = ["ImageStudy", "paper_cnn"]
 
 _READING = {"size": 0, "max_images": 200_000}
-_COMMON = {"images": 0, "batch_size": 64, "lr": 1e-3, "schedule": "cosine", "start": "torch", "test_share": 0.2, **_READING}
+_COMMON = {"images": 0, "batch_size": 64, "lr": 1e-3, "schedule": "cosine", "clip": 1.0, "start": "torch", "test_share": 0.2, **_READING}
 _LARGEST = 128
 
 
@@ -64,9 +64,9 @@ class ImageStudy(Study):
     slots = ("convolution", "dense")
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"steps": 30, **_COMMON, "images": 1000},
-        "small": {"steps": 1250, **_COMMON},
+        "small": {"steps": 750, **_COMMON},
         "full": {"steps": 5000, **_COMMON},
-        "paper": {"steps": 25_000, **_COMMON, "batch_size": 50, "lr": 1e-2, "schedule": "paper", "start": "paper"},
+        "paper": {"steps": 25_000, **_COMMON, "batch_size": 50, "lr": 1e-2, "schedule": "paper", "clip": 0.0, "start": "paper"},
     }
 
     def files(self) -> tuple[Path, ...]:
@@ -128,13 +128,17 @@ class ImageStudy(Study):
         return model
 
     def recipe(self, budget: Mapping[str, Any], data: Data) -> Recipe:
+        """Adam in whole epochs, the gradient's norm clipped (``clip`` 0: not), for standardised images have heavy tails.
+
+        First weights and learning rate were tuned for ReLU alone; at the paper's budget they, and the schedule, are its own.
+        """
         size, rate, schedule = budget["batch_size"], budget["lr"], budget["schedule"]
         rows = len(data.train[0])
         epochs = epochs_for(budget["steps"], rows, size)
         if schedule == "paper":  # its 3,000 and 5,000 iterations in whole epochs
             first = epochs_for(3_000, rows, size)
             schedule = ((first, 1e-3), (max(first, epochs_for(5_000, rows, size)), 5e-5))
-        return Recipe(epochs=epochs, batch_size=size, lr=rate, schedule=schedule)
+        return Recipe(epochs=epochs, batch_size=size, lr=rate, schedule=schedule, clip=budget["clip"] or None)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(output, target)
