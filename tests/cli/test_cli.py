@@ -186,3 +186,11 @@ def test_the_shell_completes_every_activation_and_study():
 def test_help_and_completion_do_not_wait_for_torch():
     code = "import sys; from slaf.cli import main; main(['compare', '--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_behind_standard_output_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "slaf", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "slaf: cannot write to standard output: No space left on device\n"

@@ -25,12 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # not list(…): the verb of that name is an attribute of this package
         result = app(args=None if arguments is None else [*arguments], prog_name="slaf", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where it can still be said that it failed
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:
         return _complain("stopped", 130)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stdout = None
         return 0
+    except OSError as error:
+        if error.filename is None:  # our own files are named in errors of our own
+            sys.stdout = None
+        return _complain(f"cannot write to {error.filename or 'standard output'}: {error.strerror or error}", 2)
     except Exception as error:
         if _is_ours(error):
             return _complain(str(error), getattr(error, "exit_code", 2))
