@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from slaf.core import Activation, SlafError
 from slaf.plot import formula
+from slaf.train import rows_at_once
 
 from .build import Built
 
@@ -42,7 +43,7 @@ def describe_sites(built: Built, inputs: Tensor) -> list[dict[str, Any]]:
 def _seen_inputs(model: nn.Module, sites: dict[str, Activation], inputs: Tensor) -> dict[str, np.ndarray]:
     """The inputs of every site: (samples, channels or units), thinned evenly to at most about ``SAMPLE`` numbers."""
     parts: dict[str, list[Tensor]] = {name: [] for name in sites}
-    batches = inputs.split(4096)
+    batches = inputs.split(rows_at_once(inputs))
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:

@@ -44,6 +44,8 @@ def show(comparison: Comparison) -> None:
     from rich.console import Console
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a file or a pipe has no width of its own, and the table needs more than the 80 assumed
     console.print(rich_table(comparison))
     for sentence in (headline(comparison, comparison.title), evidence(comparison), *comparison.notes):
         if sentence:

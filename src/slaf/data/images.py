@@ -122,7 +122,7 @@ def _find(path: str | Path) -> Any:
         if where.is_file():
             return (pair_of(where),)
         if not where.is_dir():
-            raise SlafError(f"{where}: there is no such folder")
+            raise SlafError(f"{where} is neither a folder nor an IDX file" if where.exists() else f"{where}: there is no such folder")
         return idx_pairs(where) or find_pictures(where)
     except OSError as error:
         raise SlafError(f"{where} cannot be read: {error.strerror or error}") from None

@@ -62,7 +62,9 @@ def table_files(path: str | Path) -> tuple[Path, ...]:
     """
     file = Path(path).expanduser()
     if not file.is_file():
-        raise SlafError(f"{file} is a folder: a table is one file, CSV or Parquet" if file.is_dir() else f"{file}: there is no such file")
+        if not file.exists():
+            raise SlafError(f"{file}: there is no such file")
+        raise SlafError(f"{file} is {'a folder' if file.is_dir() else 'no regular file'}: a table is one file, CSV or Parquet")
     return (file,)
 
 

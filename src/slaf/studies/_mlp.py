@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slaf.compare.study import Make
+from slaf.train import rows_at_once
 
 __all__ = ["mlp", "predict", "xavier"]
 
@@ -32,15 +33,10 @@ def xavier(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def predict(model: nn.Module, x: Tensor) -> Tensor:
-    """The model's outputs on ``x`` in evaluation mode, without gradients; the mode it was in is kept.
-
-    In batches of 8192 rows, fewer where the rows are large: about a million numbers, of images a quarter of that.
-    """
-    most = 2**20 if x.dim() <= 2 else 2**18  # a convolution makes of each pixel as many numbers as it has channels
-    batch_size = max(1, min(8192, most // max(1, x[:1].numel())))
+    """The model's outputs on ``x`` in evaluation mode, without gradients; the mode it was in is kept."""
     before = model.training
     model.eval()
     try:
-        return torch.cat([model(part) for part in x.split(batch_size)])
+        return torch.cat([model(part) for part in x.split(rows_at_once(x))])
     finally:
         model.train(before)

@@ -3,6 +3,7 @@ one readable loop, on one device or several, and TensorBoard's files. No model a
 every floor up to ``learnable`` and ``layers``.
 """
 
+from .batches import rows_at_once
 from .fabric import synchronize
 from .groups import activation_parameters, is_activation, param_groups
 from .hybrids import hybrid
@@ -33,6 +34,7 @@ __all__ = [
     "is_activation",
     "launch",
     "param_groups",
+    "rows_at_once",
     "separate_step",
     "synchronize",
     "train",

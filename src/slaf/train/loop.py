@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from slaf.core import SlafError
 
+from .batches import rows_at_once
 from .fabric import Alone, team
 from .recipe import Recipe
 from .seeds import derive, generator
@@ -162,7 +163,7 @@ def _batches(permutation: Tensor, size: int, drop_last: bool, ranks: int) -> lis
     return batches
 
 
-def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, batch_size: int = 8192) -> float:
+def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, batch_size: int | None = None) -> float:
     """The mean of ``loss`` over ``data``, the model in evaluation mode (and left in the mode it was in).
 
     Raises:
@@ -180,12 +181,12 @@ def _mean_loss(model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, member
         return float(member.total(_summed_loss(model, x, y, loss))) / len(data[0])
 
 
-def _summed_loss(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, batch_size: int = 8192) -> Tensor:
+def _summed_loss(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, batch_size: int | None = None) -> Tensor:
     before = model.training
     model.eval()
     try:
         with torch.no_grad():
-            pairs = zip(x.split(batch_size), y.split(batch_size), strict=True)
+            pairs = zip(x.split(batch_size or rows_at_once(x)), y.split(batch_size or rows_at_once(x)), strict=True)
             parts = [loss(model(a), b).double() * len(a) for a, b in pairs if len(a)]
     finally:
         model.train(before)
