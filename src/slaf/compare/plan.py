@@ -127,15 +127,20 @@ def find_study(name: str, given: Mapping[str, str] | None = None) -> Study:
 def list_studies() -> str:
     """Every study in a few lines of text: what it is, what is claimed, its budgets."""
     importlib.import_module(STUDIES)
-    blocks = []
-    for name in studies.names():
-        study = studies[name]
-        given = "".join(f" --{name} {name.upper()}" for name in study.inputs)
-        sizes = [f"    {budget:<6} " + ", ".join(f"{k} {format_value(v)}" for k, v in b.items()) for budget, b in study.budgets.items()]
-        better = "more" if study.direction == "max" else "less"
-        facts = f"    ranked by {study.primary} ({better} is better); by default {study.seeds} seeds of {', '.join(study.activations)}"
-        blocks.append("\n".join([f"{study.name}{given}: {study.title}", f"    {study.claim}", facts, *sizes]))
-    return "\n\n".join(blocks)
+    return "\n\n".join(_listed(studies[name]) for name in studies.names())
+
+
+def _listed(study: Study) -> str:
+    given = "".join(f" --{name} {name.upper()}" for name in study.inputs)
+    entries = [set((k, format_value(v)) for k, v in budget.items()) for budget in study.budgets.values()]
+    everywhere = set.intersection(*entries) if len(entries) > 1 else set()
+    lines = [f"{study.name}{given}: {study.title}", f"    {study.claim}"]
+    lines.append(f"    ranked by {study.ranking}; by default {study.seeds} seeds of {', '.join(study.activations)}")
+    for budget, values in study.budgets.items():
+        own = ", ".join(f"{k} {format_value(v)}" for k, v in values.items() if (k, format_value(v)) not in everywhere)
+        lines.append(f"    {budget:<6} {own}".rstrip())
+    shared = [f"{k} {format_value(v)}" for k, v in next(iter(study.budgets.values())).items() if (k, format_value(v)) in everywhere]
+    return "\n".join(lines + ([f"    all    {', '.join(shared)}"] if shared else []))
 
 
 def make_plan(

@@ -86,6 +86,11 @@ class Study:
                 raise SlafError(f"study {self.name} needs --{name}: {what}")
         return type(self)(**given) if given else self
 
+    @property
+    def ranking(self) -> str:
+        """By what the table ranks, in words."""
+        return f"{self.primary} ({'more' if self.direction == 'max' else 'less'} is better)"
+
     def files(self) -> tuple[Path, ...]:
         """The data files that ``data`` reads; generated data have none."""
         return ()

@@ -42,6 +42,8 @@ class TableStudy(Study):
         "full": {"steps": 12_000, "widths": (256, 256), **_COMMON},
     }
 
+    ranking = "accuracy (more is better), or in a regression nmse (less is better)"
+
     def files(self) -> tuple[Path, ...]:
         return () if is_function(self.given["data"]) else table_files(self.given["data"])
 
