@@ -132,7 +132,7 @@ def list_studies() -> str:
 
 def _listed(study: Study) -> str:
     given = "".join(f" --{name} {name.upper()}" for name in study.inputs)
-    entries = [set((k, format_value(v)) for k, v in budget.items()) for budget in study.budgets.values()]
+    entries = [{(k, format_value(v)) for k, v in budget.items()} for budget in study.budgets.values()]
     everywhere = set.intersection(*entries) if len(entries) > 1 else set()
     lines = [f"{study.name}{given}: {study.title}", f"    {study.claim}"]
     lines.append(f"    ranked by {study.ranking}; by default {study.seeds} seeds of {', '.join(study.activations)}")
