@@ -160,6 +160,8 @@ def test_a_sweep_takes_each_activations_best_rate(tmp_path):
     assert table.row("relu").lr_factor == min(means, key=means.get)
     assert table.row("relu").mean == pytest.approx(min(means.values()))
     assert any("best of 3 learning rates" in note for note in table.notes)
+    assert {(r["activation"], r["lr_factor"]) for r in table.shown} == {(r.activation, r.lr_factor) for r in table.rows}
+    assert len(table.shown) == 4
 
 
 def test_a_study_that_trains_in_its_own_way_cannot_be_swept():

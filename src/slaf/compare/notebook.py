@@ -56,8 +56,8 @@ def _pictures(comparison: Comparison) -> list[tuple[bytes, str]]:
     dots = draw_metric(comparison, color)
     found = [(dots, f"{comparison.metric} of every seed")] if dots else []
     first = min((r["seed"] for r in comparison.records), default=0)
-    for record in comparison.records:
-        if record["seed"] == first and record.get("lr_factor", 1.0) == 1.0:
+    for record in comparison.shown:
+        if record["seed"] == first:
             found += [(draw_learned(s, color[record["activation"]]), f"{record['activation']} at {s['site']}") for s in record["learned"]]
     return found[:12]
 

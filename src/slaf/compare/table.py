@@ -69,6 +69,12 @@ class Comparison:
     title: str = ""
     records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
+    @property
+    def shown(self) -> list[Mapping[str, Any]]:
+        """The records behind the rows: of several learning rates, those of each activation's best."""
+        rate = {row.activation: row.lr_factor for row in self.rows}
+        return [r for r in self.records if r.get("lr_factor", 1.0) == rate.get(r["activation"])]
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """The rows as plain dictionaries, ready for JSON."""
         return [asdict(row) for row in self.rows]
