@@ -17,7 +17,7 @@ from slaf.core import SlafError
 from .table import Comparison
 from .words import SHARES
 
-__all__ = ["colors", "draw_learned", "draw_learning_curves", "draw_metric", "plot_learned", "require_matplotlib"]
+__all__ = ["colors", "draw_learned", "draw_learning_curves", "draw_metric", "limits", "plot_learned", "require_matplotlib", "where_used"]
 
 # Okabe and Ito's palette for all kinds of colour vision, without its yellow, which is lost on white.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#5B3A8E", "#7A5230")
@@ -94,9 +94,7 @@ def draw_learned(learned: Mapping[str, Any], shade: str) -> bytes:
 def plot_learned(axes: Any, learned: Mapping[str, Any], shade: str) -> None:
     """The same on matplotlib ``axes``: channel 0 bold, a few others thin, each over its own inputs."""
     x = _array(learned["x"])
-    before, after = (
-        [_where_used(_array(c), x, r) for c, r in zip(learned[k], learned["ranges"], strict=True)] for k in ("before", "after")
-    )
+    before, after = ([where_used(_array(c), x, r) for c, r in zip(learned[k], learned["ranges"], strict=True)] for k in ("before", "after"))
     edges, counts = _array(learned["histogram"]["edges"]), np.asarray(learned["histogram"]["counts"], dtype=float)
     behind = axes.twinx()
     behind.bar(edges[:-1], counts, np.diff(edges), align="edge", color="#dcdcdc", linewidth=0)
@@ -110,19 +108,19 @@ def plot_learned(axes: Any, learned: Mapping[str, Any], shade: str) -> None:
     axes.plot(x, after[0], color=shade, linewidth=2.4, label="after")
     axes.plot(x, before[0], color="#222222", linewidth=1.4, linestyle=(0, (4, 2)), label="before")
     axes.set_xlim(float(x[0]), float(x[-1]))
-    axes.set_ylim(*_limits([before[0], after[0]], after[1:], counts, edges, x))
+    axes.set_ylim(*limits([before[0], after[0]], after[1:], counts, edges, x))
     axes.set_xlabel("input")
     axes.set_ylabel("output")
     axes.legend(loc="best", framealpha=0.85, edgecolor="none", handlelength=1.8)
 
 
-def _where_used(curve: np.ndarray, x: np.ndarray, used: Sequence[float]) -> np.ndarray:
+def where_used(curve: np.ndarray, x: np.ndarray, used: Sequence[float]) -> np.ndarray:
     """The curve over the inputs that its own channel sees; what it would do elsewhere says nothing."""
     step = x[1] - x[0]
     return np.where((x >= used[0] - step) & (x <= used[1] + step), curve, math.nan)
 
 
-def _limits(
+def limits(
     main: Sequence[np.ndarray], others: Sequence[np.ndarray], counts: np.ndarray, edges: np.ndarray, x: np.ndarray
 ) -> tuple[float, float]:
     """The range of the main curves, and of most of the others, where inputs are common; polynomials' tails would flatten all else."""

@@ -96,22 +96,36 @@ def _describe(site: Activation, initial: dict[str, Tensor], seen: np.ndarray) ->
     except SlafError:
         return None  # not a function of one number, so there is no curve
     counts, edges = np.histogram(seen[np.isfinite(seen)], bins=BINS, range=(low, high))
-    same = seen.shape[1] == curves_after.shape[1]
-    ranges = [(_central(seen[:, c]) if same else None) or whole for c in range(min(curves_after.shape[1], CHANNELS))]
+    channels = curves_after.shape[1]
+    shown = _spread(channels)
+    same = seen.shape[1] == channels
+    ranges = [(_central(seen[:, c]) if same else None) or whole for c in shown]
     return {
         "activation": repr(site),
-        "channels": curves_after.shape[1],
+        "channels": channels,
+        "shown": shown,
         "x": _numbers(x),
-        "before": [_numbers(column) for column in _columns(curves_before)],
-        "after": [_numbers(column) for column in _columns(curves_after)],
+        "before": [_numbers(column) for column in _columns(curves_before, shown)],
+        "after": [_numbers(column) for column in _columns(curves_after, shown)],
         "ranges": [[rounded(a), rounded(b)] for a, b in ranges],
-        "histogram": {"edges": [rounded(float(e)) for e in edges], "counts": [int(c) for c in counts]},
+        "histogram": {
+            "edges": [rounded(float(e)) for e in edges],
+            "counts": counts.tolist(),
+            "by_channel": [np.histogram(seen[:, c], bins=edges)[0].tolist() for c in shown] if same else None,
+        },
         "formula": formula(site),
+        "formulas": [formula(site, channel=c) for c in shown],
     }
 
 
-def _columns(curves: Tensor) -> Iterator[Tensor]:
-    return iter(curves.to(torch.float64)[:, :CHANNELS].T)
+def _spread(channels: int) -> list[int]:
+    """The channels whose curves are kept: the first, and others spread evenly, so that groups of equal neighbours all show."""
+    count = min(channels, CHANNELS)
+    return [i * channels // count for i in range(count)]
+
+
+def _columns(curves: Tensor, shown: list[int]) -> Iterator[Tensor]:
+    return iter(curves.to(torch.float64)[:, shown].T)
 
 
 def _numbers(values: Tensor) -> list[float | None]:

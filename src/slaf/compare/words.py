@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .table import Comparison, Row
 
-__all__ = ["evidence", "headline", "points", "quantity"]
+__all__ = ["evidence", "exact", "headline", "points", "quantity"]
 
 SHARES = ("accuracy",)
 """Metrics between 0 and 1 that are read as per cent."""
@@ -17,6 +17,11 @@ def quantity(metric: str, value: float | None) -> str:
     return f"{100 * value:.2f} %" if metric in SHARES else f"{value:.3g}"
 
 
+def exact(metric: str, value: float) -> str:
+    """A metric's value to five digits, for a reader who points at it."""
+    return f"{100 * value:.5g} %" if metric in SHARES else f"{value:.5g}"
+
+
 def points(metric: str, difference: float | None) -> str:
     """A difference of two values of a metric, with its sign; shares in percentage points."""
     if difference is None:
@@ -26,19 +31,20 @@ def points(metric: str, difference: float | None) -> str:
 
 
 def headline(comparison: Comparison, title: str) -> str:
-    """One sentence that says how it went, in favour of nobody."""
+    """One sentence that says how it went, in favour of nobody; it begins with ``title`` if there is one."""
+    lead = f"{title}: " if title else ""
     rows = [r for r in comparison.rows if r.mean is not None]
     if not rows:
-        return f"{title}: no trial has given a result."
+        return f"{lead}no trial has given a result."
     subject, reference = _subject(comparison), comparison.row(comparison.reference)
     if subject is None or reference is None:
         best = rows[0]
-        return f"{title}: {best.activation} reaches a mean {comparison.metric} of {quantity(comparison.metric, best.mean)}."
+        return f"{lead}{best.activation} reaches a mean {comparison.metric} of {quantity(comparison.metric, best.mean)}."
     verb = {"better": "beats", "worse": "loses to"}.get(subject.verdict, "does not clearly differ from")
     if subject.verdict == "unclear" and subject.difference_low is None:
         verb = "is too little tested to compare with"
     means = f"{quantity(comparison.metric, subject.mean)} against {quantity(comparison.metric, reference.mean)}"
-    return f"{title}: {subject.activation} {verb} {reference.activation}, {means} mean {comparison.metric}."
+    return f"{lead}{subject.activation} {verb} {reference.activation}, {means} mean {comparison.metric}."
 
 
 def evidence(comparison: Comparison) -> str:

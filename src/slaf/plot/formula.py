@@ -11,20 +11,27 @@ from slaf.core import Activation, SlafError
 __all__ = ["formula"]
 
 
-def formula(activation: Activation, digits: int = 3, limit: int = 300) -> str | None:
-    """The first channel's function as short text in ``x``, its numbers to ``digits`` significant digits; ``None`` if none is known."""
+def formula(activation: Activation, digits: int = 3, limit: int = 300, channel: int = 0) -> str | None:
+    """One channel's function as short text in ``x``, its numbers to ``digits`` significant digits; ``None`` if none is known."""
     import sympy
 
     try:
-        expression = activation.expression()
+        expression = activation.expression(channel)
     except SlafError:
         return None
     x = sympy.Symbol("x", real=True)
     expression = expression.subs({s: x for s in expression.free_symbols if s.name == "x"})
     values = {s: getattr(activation, s.name, None) for s in expression.free_symbols if s != x}
-    numbers = {s: sympy.Float(float(v.detach().reshape(-1)[0])) for s, v in values.items() if isinstance(v, Tensor) and v.numel()}
+    numbers = {s: sympy.Float(_of_channel(activation, v, channel)) for s, v in values.items() if isinstance(v, Tensor) and v.numel()}
     text = _write(expression.subs(numbers), x, digits)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _of_channel(activation: Activation, theta: Tensor, channel: int) -> float:
+    sharing = getattr(activation, "sharing", None)
+    shared = sharing is not None and theta.dim() > 0 and len(theta) == sharing.count
+    each = (sharing.per_site(theta) if shared else theta).detach().reshape(-1)  # type: ignore[union-attr]
+    return float(each[channel if channel < len(each) else 0])
 
 
 def _write(expression: Any, x: Any, digits: int) -> str:
