@@ -197,6 +197,7 @@ def test_what_a_worker_lacks_ends_the_run_and_is_no_result(dask, tmp_path):
         with pytest.raises(SlafError, match=r"worker tcp://\S+: the data of study toy changed .* or differs on this machine"):
             run_plan(other, tmp_path / "data", executor=cluster)
         assert stored(tmp_path / "module") == stored(tmp_path / "data") == 0
+        cluster.messages.put(("a key of the run before", 1, 2, 0.5))
         assert len(run_plan(trials, tmp_path / "good", executor=cluster)) == 4
 
 

@@ -102,9 +102,9 @@ class Cluster(Place):
         except Exception as error:
             raise self.explain(error, "nothing") from None
 
-    def report(self, number: int) -> Report:
-        """Carries starts and epochs of trial ``number`` to ``messages``."""
-        return _Report(self._topic, number)
+    def report(self, key: str) -> Report:
+        """Carries the start and the epochs of a trial to ``messages``."""
+        return _Report(self._topic, key)
 
     def explain(self, error: Exception, trials: str) -> SlafError:
         """What happened to the cluster."""
@@ -184,7 +184,7 @@ class _Report:
     """Sends progress from a worker's thread to the driver, and ends a trial that nobody waits for any more."""
 
     topic: str
-    number: int
+    key: str
 
     def __call__(self, done: int, total: int, loss: float | None) -> None:
         from distributed import get_worker
@@ -194,7 +194,7 @@ class _Report:
             worker = get_worker()
             task = worker.state.tasks.get(worker.get_current_task())
             dropped = task is not None and task.state == "cancelled"
-            worker.log_event(self.topic, (self.number, done, total, None if loss is None else float(loss)))
+            worker.log_event(self.topic, (self.key, done, total, None if loss is None else float(loss)))
         if dropped:
             raise _Dropped
 
@@ -250,8 +250,7 @@ def _cause(error: Exception) -> str:
         return "tls:// needs the certificates that Dask's configuration names under distributed.comm.tls"
     if isinstance(error, SlafError):
         return str(error)
-    detail = f" ({_line(error)})" if isinstance(error, OSError) and str(error) else ""
-    return f"what listens there speaks another protocol, or only one side uses TLS{detail}"
+    return "what listens there speaks another protocol, or only one side uses TLS"
 
 
 def _line(error: BaseException) -> str:

@@ -64,13 +64,13 @@ class Place(Executor):
     """An executor that knows more than a plain one about where its trials run.
 
     Attributes:
-        messages: ``(number, done, total, loss)`` as a trial starts (0, 0, ``None``) and goes on, or a sentence for the user.
+        messages: ``(key, done, total, loss)`` as the trial of that key starts (0, 0, ``None``) and goes on, or a sentence for the user.
     """
 
-    messages: queue.SimpleQueue[tuple[int, int, int, float | None] | str]
+    messages: queue.SimpleQueue[tuple[str, int, int, float | None] | str]
 
-    def report(self, number: int) -> Report:
-        """What the worker calls while trial ``number`` runs; its calls come out of ``messages``. Must be picklable."""
+    def report(self, key: str) -> Report:
+        """What the worker calls while the trial of that key runs; its calls come out of ``messages``. Must be picklable."""
         raise NotImplementedError
 
     def explain(self, error: Exception, trials: str) -> SlafError:
@@ -136,6 +136,7 @@ class _Session:
     def __init__(self, plan: Plan, todo: list[Trial], store: Store, tell: OnEvent, stop: _Stop) -> None:
         self.modules = (STUDIES, *plan.modules)
         self.todo, self.store, self.tell, self.stop = todo, store, tell, stop
+        self.numbers = {t.key: n for n, t in enumerate(todo)}
         self.running: set[int] = set()
         self.done: set[int] = set()
         self.place: Place | None = None
@@ -174,7 +175,7 @@ class _Session:
                 self.running.add(number)
                 self.tell(Event("start", trial))
             else:
-                futures[executor.submit(remote, self.modules, trial, self.place.report(number))] = number
+                futures[executor.submit(remote, self.modules, trial, self.place.report(trial.key))] = number
         self.collect(futures, self.place and self.place.messages)
 
     def in_processes(self, workers: int) -> None:
@@ -184,7 +185,7 @@ class _Session:
         processes = []
         try:
             with without_main():
-                futures = {executor.submit(work, n, t): n for n, t in enumerate(self.todo)}
+                futures = {executor.submit(work, t): n for n, t in enumerate(self.todo)}
             processes = list((getattr(executor, "_processes", None) or {}).values())
             self.collect(futures, channel)
         finally:
@@ -233,8 +234,9 @@ class _Session:
             if isinstance(message, str):
                 self.tell(Event("note", self.todo[0], note=message))
                 continue
-            number, done, total, loss = message
-            if number in self.done:  # it overtook the report of its own last epoch
+            key, done, total, loss = message
+            number = self.numbers.get(key)
+            if number is None or number in self.done:  # of an earlier run on the same cluster, or overtaken by its own result
                 continue
             if total == 0:
                 self.running.add(number)

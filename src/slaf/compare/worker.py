@@ -76,11 +76,11 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def work(number: int, trial: Trial) -> dict[str, Any]:
-    """Run trial ``number`` and report its epochs through the channel, if there is one."""
-    send = _channel.put if _channel is not None else lambda _message: None
-    send((number, 0, 0, None))
-    return run_trial(trial, throttled(lambda done, total, loss: send((number, done, total, loss))))
+def work(trial: Trial) -> dict[str, Any]:
+    """Run a trial and report its epochs through the channel, if there is one."""
+    send, key = _channel.put if _channel is not None else lambda _message: None, trial.key
+    send((key, 0, 0, None))
+    return run_trial(trial, throttled(lambda done, total, loss: send((key, done, total, loss))))
 
 
 def remote(modules: Sequence[str], trial: Trial, report: Report | None = None) -> dict[str, Any]:
