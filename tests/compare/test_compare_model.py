@@ -70,7 +70,7 @@ def test_a_function_that_fails_is_named_in_one_sentence(model, words):
 def test_a_module_that_is_not_there():
     with pytest.raises(SlafError, match="no_such_module"):
         make_plan("toy", ["relu"], 1, "smoke", model="no_such_module:build")
-    with pytest.raises(SlafError, match="package.module:function"):
+    with pytest.raises(SlafError, match=r"package\.module:function"):
         make_plan("toy", ["relu"], 1, "smoke", model="user_models.small")
 
 
