@@ -1,15 +1,38 @@
-"""The README's picture, from stored runs: python docs/make_images.py RUN_FOLDER… -o docs/images/learned.png
+"""The README's pictures, all of them: python docs/make_images.py
 
-Shows, for each run folder, what `slaf` became at its first two sites in the network of seed 0.
+Trains what they show, about two minutes, in folders of slaf-runs/ that are kept: a second call draws again from what is stored.
+
+- docs/images/learned.png: what ``slaf`` became at its first two sites, seed 0, in two studies.
+- docs/images/report.png: the top of a report, in chromium.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from slaf.compare.figures import colors, plot_learned
+
+ROOT = Path(__file__).parents[1]
+RUNS, IMAGES = ROOT / "slaf-runs", ROOT / "docs" / "images"
+LEARNED = {
+    "readme-sparse-polynomials": ("sparse-polynomials", "-a", "relu,slaf", "--seeds", "1", "--no-identity"),
+    "readme-spirals": ("spirals", "--budget", "full", "-a", "relu,slaf", "--seeds", "1", "--no-identity"),
+}
+REPORT = {"readme-digits": ("digits", "-a", "relu,gelu,slaf,slaf(degree=3)", "--seeds", "5")}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def compared(name: str, words: tuple[str, ...]) -> Path:
+    """The run folder, trained if it is not there whole."""
+    folder = RUNS / name
+    subprocess.run([sys.executable, "-m", "slaf", "compare", *words, "--out", str(folder)], check=True)
+    return folder
 
 
 def sites(folder: Path) -> list[tuple[str, dict]]:
@@ -22,15 +45,12 @@ def sites(folder: Path) -> list[tuple[str, dict]]:
     raise SystemExit(f"{folder}: no trial of slaf with seed 0")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("-o", "--out", type=Path, default=Path("docs/images/learned.png"))
-    given = parser.parse_args()
+def learned(folders: list[Path], out: Path) -> None:
+    """One row of sites."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = [site for folder in given.folders for site in sites(folder)]
+    shown = [site for folder in folders for site in sites(folder)]
     figure = Figure(figsize=(3.1 * len(shown), 2.9), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     shades = list(colors([title.partition(",")[0] for title, _ in shown]).values())
@@ -39,9 +59,36 @@ def main() -> None:
         plot_learned(axes, site, shades[number // 2])
         axes.set_title(title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(given.out, dpi=130, metadata={"Software": None})
-    print(f"{given.out}: {len(shown)} sites")
+    figure.savefig(out, dpi=130, metadata={"Software": None})
+
+
+def screenshot(folder: Path, out: Path) -> None:
+    """The report from its headline to its first charts, in few enough colours to be small."""
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    path = next((p for p in map(shutil.which, BROWSERS) if p), None)
+    if path is None:
+        raise SystemExit(f"the picture of the report needs a browser, one of {', '.join(BROWSERS)}: scripts/install-chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900}, device_scale_factor=1.5, color_scheme="light")
+        page.goto((folder / "report.html").resolve().as_uri())
+        end = page.locator(".pair").bounding_box()
+        assert end is not None
+        png = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": 1200, "height": end["y"] + end["height"] + 28})
+        browser.close()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(192, dither=Image.Dither.NONE).save(out, optimize=True)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    learned([compared(*run) for run in LEARNED.items()], IMAGES / "learned.png")
+    for run in REPORT.items():
+        screenshot(compared(*run), IMAGES / "report.png")
+    for name in ("learned.png", "report.png"):
+        print(f"docs/images/{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -125,7 +125,8 @@ def limits(
 ) -> tuple[float, float]:
     """The range of the main curves, and of most of the others, where inputs are common; polynomials' tails would flatten all else."""
     share = np.cumsum(counts) / max(counts.sum(), 1.0)
-    inside = (x >= edges[int(np.searchsorted(share, 0.02))]) & (x <= edges[int(np.searchsorted(share, 0.98)) + 1])
+    first, last = (min(int(np.searchsorted(share, part)), len(counts) - 1) for part in (0.02, 0.98))
+    inside = (x >= edges[first]) & (x <= edges[last + 1])
     bold = np.concatenate([c[inside] for c in main])
     thin = np.concatenate([c[inside] for c in others]) if others else bold
     bold, thin = bold[np.isfinite(bold)], thin[np.isfinite(thin)]

@@ -75,7 +75,8 @@ def seeds(comparison: Comparison, tone: Mapping[str, Tone]) -> str:
     caption = f"A dot is one seed, the bar their mean, the shade its 95 % bootstrap interval.{left_out}"
     return (
         f'<figure data-chart="points">{plot.chart("".join(drawn), f"Every seed’s {metric}; means: {told}")}'
-        f'<p class="readout">\u00a0</p><figcaption>{text(caption)}</figcaption>{data({"points": points})}</figure>'
+        f'<p class="readout"><span class="live fine">Point at a dot to read it.</span></p>'
+        f"<figcaption>{text(caption)}</figcaption>{data({'points': points})}</figure>"
     )
 
 

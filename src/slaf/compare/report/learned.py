@@ -69,7 +69,7 @@ def _article(record: Mapping[str, Any], site: Mapping[str, Any], place: int, ton
     large = (
         f'<figure data-chart="lines">{plot.chart(_large(plot, site, curves, key), names[0])}'
         f"{_keys(site)}<figcaption>{captions}</figcaption>"
-        f"{data(_stored(plot, site, curves))}</figure>"
+        f"{data(_stored(plot, site, curves, tone))}</figure>"
     )
     small = "".join(_button(plot, key, i, channel, n) for i, (channel, n) in enumerate(zip(shown, names, strict=True)))
     neighbours = f'<ul class="channels" aria-label="Channels of {text(name)}">{small}</ul>' if len(curves) > 1 else ""
@@ -159,7 +159,7 @@ def _caption(channel: int, formula: str | None, count: int, hidden: bool) -> str
     return f'<p class="formula"{" hidden" if hidden else ""}>{which}{said}</p>'
 
 
-def _stored(plot: Plot, site: Mapping[str, Any], curves: Sequence[Curve]) -> dict[str, Any]:
+def _stored(plot: Plot, site: Mapping[str, Any], curves: Sequence[Curve], tone: Tone) -> dict[str, Any]:
     """The stored numbers, each channel's from its first input on."""
     sets = []
     for before, after, _ in curves:
@@ -171,7 +171,7 @@ def _stored(plot: Plot, site: Mapping[str, Any], curves: Sequence[Curve]) -> dic
         "unit": "input",
         "at": site["x"],
         "names": ["before", "after"],
-        "colors": ["--ink", "--c"],
+        "colors": ["--ink", tone.color],
         "sets": sets,
     }
 

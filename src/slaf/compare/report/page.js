@@ -82,7 +82,7 @@ function points(figure, svg, stored) {
   const cursor = element(svg, "g", { class: "cursor" });
   const ring = element(cursor, "circle", { class: "ring", r: 7 });
   const out = figure.querySelector(".readout");
-  const rest = out.textContent;
+  const rest = out.firstElementChild;
   return {
     cursor,
     count: () => stored.points.length,
@@ -96,7 +96,7 @@ function points(figure, svg, stored) {
       out.textContent = told;
       return told;
     },
-    hide() { out.textContent = rest; },
+    hide() { out.replaceChildren(rest); },
   };
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 from slaf.compare.table import Comparison, Row
 from slaf.compare.words import SHARES, points, quantity
 
-from .charts import Tone, swatch
+from .charts import Tone, short, swatch
 from .markup import text
 
 __all__ = ["failures", "results"]
@@ -28,7 +28,7 @@ def results(comparison: Comparison, tone: Mapping[str, Tone]) -> str:
         ("activation", "ascending"),
         (f"mean {metric}", best_first),
         ("worst seed", best_first),
-        (f"− {comparison.reference}{unit}", best_first),
+        (f"− {short(comparison.reference, 24)}{unit}", best_first),
         ("interval", None),
         ("verdict", "ascending"),
         *((("×\u00a0learning rate", "ascending"),) if _swept(comparison) else ()),
@@ -68,7 +68,7 @@ def _heading(label: str, first: str | None, sorted_by: bool) -> str:
 def _table_row(comparison: Comparison, row: Row, tone: Mapping[str, Tone], span: float) -> str:
     metric = comparison.metric
     broken = row.non_finite + row.failed
-    why = ", ".join(f"{n} {what}" for n, what in ((row.non_finite, "not finite"), (row.failed, "failed")) if n)
+    why = ",<br>".join(f"{n} {what}" for n, what in ((row.non_finite, "not finite"), (row.failed, "failed")) if n)
     verdict = "n/a" if row.not_applicable == row.runs else row.verdict
     cells: list[tuple[Any, str]] = [
         (row.mean, text(quantity(metric, row.mean))),
@@ -82,7 +82,7 @@ def _table_row(comparison: Comparison, row: Row, tone: Mapping[str, Tone], span:
         (row.seconds, "—" if row.seconds is None else f"{row.seconds:.1f}"),
     ]
     if _broken(comparison):
-        cells.append((broken, f"{broken} of {row.runs} ({why})" if broken else f"0 of {row.runs}"))
+        cells.append((broken, f"{broken} of {row.runs}" + (f'<span class="range">{why}</span>' if broken else "")))
     inner = "".join(f'<td data-value="{"" if value is None else text(value)}">{shown}</td>' for value, shown in cells)
     name = f'<span class="name">{swatch(tone[row.activation])}<code>{_breakable(row.activation)}</code></span>'
     return f'<tr><th scope="row" data-value="{text(row.activation)}">{name}</th>{inner}</tr>'
