@@ -110,7 +110,7 @@ def main() -> None:
         before: list[bytes] = []
         for number in range(1, given.kills + 1):
             results = moments.choice([0, 1, 1])
-            moment = moments.uniform(0, 1.5 * trial if results else first)
+            moment = moments.uniform(0, trial if results else first)
             killed, orphans = kill(command, folder, results, moment)
             after = stored(folder)
             if after[: len(before)] != before:
