@@ -249,7 +249,8 @@ try:
     with connect(sys.argv[1]) as cluster:
         run_plan(trials, sys.argv[2], executor=cluster)
 except SlafError as error:
-    sys.exit(str(error))
+    print(error, file=sys.stderr)
+    sys.exit(getattr(error, "exit_code", 2))
 """
 
 
@@ -261,7 +262,7 @@ def test_a_scheduler_that_is_killed_is_one_sentence(dask, tmp_path):
     kill(dask.scheduler)
     _, error = driver.communicate(timeout=60)
     assert error == f"the Dask scheduler at {dask.address} is gone; finished trials are stored, the same command resumes once it is back\n"
-    assert driver.returncode == 1
+    assert driver.returncode == 2
     assert 1 <= stored(tmp_path / "out") < 4
 
 

@@ -108,6 +108,8 @@ def plan_of(
             importable = importable and found
         elif value is not None:
             given[name] = str(value)
+    if cluster is not None and Path(given.get("data", "")).exists() and "data" in given:
+        given["data"] = str(Path(given["data"]).absolute())  # a worker is in another folder
     if model is not None and not isinstance(model, str):
         model, found = name_of(model)
         importable = importable and found

@@ -114,9 +114,9 @@ class Cluster(Place):
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in ("slaf", "torch"):
             return SlafError(f"a worker cannot import slaf ({_line(error)}); install slaf {slaf.__version__} where the workers run")
         if self._client.status != "running":
-            return WorkerError(f"the Dask scheduler at {self._address} is gone; {_RESUME} once it is back")
+            return SlafError(f"the Dask scheduler at {self._address} is gone; {_RESUME} once it is back")
         if isinstance(error, CancelledError):
-            return WorkerError(f"the Dask scheduler at {self._address} dropped the trials, as when it is restarted; {_RESUME}")
+            return SlafError(f"the Dask scheduler at {self._address} dropped the trials, as when it is restarted; {_RESUME}")
         return WorkerError(f"the cluster failed at {trials} ({kind}: {_line(error)}); {_RESUME}")
 
     def close(self) -> None:
