@@ -1,5 +1,6 @@
 """The report in a real browser: quiet, readable, operable by pointer, finger and keyboard, printable, and safe."""
 
+import csv
 import json
 import re
 import statistics
@@ -29,7 +30,23 @@ def reports(tmp_path_factory):
     folders["real"] = root / "real"
     run_plan(make_plan("toy", ["relu", "prelu", "slaf(degree=3)"], 2, "smoke"), folders["real"])
     (folders["real"] / "report.html").write_text(page_of(*load(folders["real"])))
+    folders["table"] = root / "table"
+    plan = make_plan("table", ["relu", "slaf"], 1, "smoke", {"steps": 10}, given=hostile_table(root / "<b>table</b>.csv"))
+    run_plan(plan, folders["table"])
+    (folders["table"] / "report.html").write_text(page_of(*load(folders["table"])))
     return folders
+
+
+def hostile_table(path):
+    """A file whose name, columns, categories and classes are markup; its target is ``EVIL[0]``."""
+    path.parent.mkdir(exist_ok=True)
+    target, column, level, other = synthetic.EVIL
+    with open(path, "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow([column, f"{column}?", target])
+        for number in range(60):
+            rows.writerow(["" if number == 7 else number % 11 - 5, (level, "plain")[number % 3 > 0], (other, level)[number % 2]])
+    return {"data": str(path), "target": target}
 
 
 @pytest.fixture
@@ -342,8 +359,8 @@ def test_it_is_whole_without_a_script(visit):
     assert seen.heard == []
 
 
-def test_markup_from_outside_is_text(visit):
-    seen = visit("hostile")
+def unharmed(seen):
+    """Everything opened and pressed, and still nothing but text came of it."""
     page = seen.page
     page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true })")
     page.evaluate("document.querySelectorAll('button').forEach(e => e.click())")
@@ -353,6 +370,21 @@ def test_markup_from_outside_is_text(visit):
     assert page.locator("script:not([type='application/json'])").count() == 1
     handlers = "[...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).filter(a => a.name.startsWith('on')).length"
     assert page.evaluate(handlers) == 0
+    return page
+
+
+def test_markup_in_a_table_is_text(visit):
+    page = unharmed(visit("table"))
+    said, notes = page.locator("body").inner_text(), page.locator("dd ul").inner_text()
+    for evil in synthetic.EVIL[:2]:
+        assert evil in notes
+    assert f"--target '{synthetic.EVIL[0]}'" in said
+    assert "<b>table</b>.csv" in said
+    assert page.locator("b", has_text=re.compile("^table$")).count() == 0
+
+
+def test_markup_from_outside_is_text(visit):
+    page = unharmed(visit("hostile"))
     said = page.locator("body").inner_text()
     for evil in synthetic.EVIL:
         assert evil in page.locator("h1").inner_text()

@@ -139,7 +139,8 @@ def test_a_rank_that_dies_is_named():
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_and_kill_leave_no_process_behind(tmp_path):
     """Two callers at once: Ctrl-C to one's whole group, as a terminal sends it; the other is killed alone."""
-    command = "import sys, slaf.train; sys.path.insert(0, sys.argv[1]); import on_ranks; "
+    command = "import signal, sys, slaf.train; sys.path.insert(0, sys.argv[1]); import on_ranks; "
+    command += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job of a shell starts with it ignored
     command += "slaf.train.launch(on_ranks.endless, sys.argv[2], accelerator='cpu')"
     environment, callers = os.environ | {"TMPDIR": str(tmp_path)}, []
     for name in ("interrupted", "killed"):
