@@ -49,13 +49,14 @@ def test_a_model_that_changed_since_the_plan_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("fails", ["model user_models:fails failed: ZeroDivisionError", "(user_models.py, line 20)"]),
+        ("fails", ["model user_models:fails failed: ZeroDivisionError", "(user_models.py, line 22)"]),
         ("returns_a_number", ["must return a torch.nn.Module; got int"]),
         ("has_no_activation", ["puts no activation"]),
         ("has_no_parameters", ["without trainable parameters"]),
         ("does_not_fit", ["does not fit model user_models:does_not_fit", "mat1 and mat2"]),
         ("fails_in_forward", ["KeyError: 'no such layer'", "user_models.py, line"]),
         ("asks_for_a_device", ["RuntimeError", "user_models.py, line"]),
+        ("fails_in_the_standard_library", ["JSONDecodeError", "(user_models.py, line "]),
         ("smal", ["smal", "did you mean 'small'"]),
         ("FailsInForward", ["KeyError"]),
     ],

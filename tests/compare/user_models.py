@@ -1,5 +1,7 @@
 """Functions as a user might write them, good and bad; named in tests as ``user_models:…``."""
 
+import json
+
 import torch
 from torch import nn
 
@@ -52,3 +54,7 @@ def fails_in_forward(make):
 def asks_for_a_device(make):
     torch.zeros(1, device="no such device")
     return small(make)
+
+
+def fails_in_the_standard_library(make):  # noqa: ARG001
+    return json.loads("{")

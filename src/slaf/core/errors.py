@@ -45,10 +45,11 @@ def one_of(argument: str, value: object, allowed: Iterable[str]) -> str:
 
 def blame(error: BaseException) -> str:
     """``ValueError: its message (models.py, line 12)``: an error of a user's own code, at the last line of theirs that it went through."""
-    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    ours = Path(__file__).parents[1]
-    frames = [(f, Path(f.filename)) for f in traceback.extract_tb(error.__traceback__)]
-    theirs = [f for f, path in frames if ours not in path.parents and "site-packages" not in path.parts]
-    if not theirs:
-        return told
-    return f"{told} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})"
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    told = f"{type(error).__name__}: {' '.join(str(message).split())[:300] or 'no message'}"
+    others = {Path(__file__).parents[1], Path(traceback.__file__).parent}  # ours and Python's own, with all that is installed there
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    theirs = [f for f in frames if others.isdisjoint(Path(f[0]).parents) and "site-packages" not in Path(f[0]).parts]
+    if isinstance(error, SyntaxError) and error.filename:
+        theirs.append((error.filename, error.lineno))
+    return f"{told} ({Path(theirs[-1][0]).name}, line {theirs[-1][1]})" if theirs else told

@@ -7,12 +7,12 @@ import inspect
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from slaf.core import SlafError, nearest
+from slaf.core.errors import blame
 
 __all__ = ["called", "is_function", "load_function", "name_of"]
 
@@ -61,7 +61,7 @@ def load_function(text: str) -> Callable[..., Any]:
     except ImportError as error:
         raise SlafError(f"module {name!r} cannot be imported: {error}") from None
     except (Exception, SystemExit) as error:
-        raise SlafError(f"module {name!r} cannot be imported: {_told(error, name)}") from None
+        raise SlafError(f"module {name!r} cannot be imported: {blame(error)}") from None
     if not hasattr(module, attribute):
         there = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
         raise SlafError(f"module {name!r} has no function {attribute!r}{nearest(attribute, there)}")
@@ -87,18 +87,4 @@ def called(text: str) -> Any:
     try:
         return function()
     except (Exception, SystemExit) as error:
-        raise SlafError(f"{text} failed: {_told(error, getattr(function, '__module__', ''))}") from None
-
-
-def _told(error: BaseException, module: str) -> str:
-    """Type, message, file and line of an exception; the last line in the user's own module, if there is one."""
-    if isinstance(error, SyntaxError) and error.filename:
-        where = f"{error.filename}, line {error.lineno}"
-        message = error.msg
-    else:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-        own = [f for f in frames if f.filename == getattr(sys.modules.get(module), "__file__", None)]
-        # the module is gone again where its import failed: what is deepest then
-        frame = (own or frames[1:] or frames)[-1]
-        where, message = f"{frame.filename}, line {frame.lineno}", str(error)
-    return f"{type(error).__name__}: {' '.join(message.split())[:300] or 'no message'} ({where})"
+        raise SlafError(f"{text} failed: {blame(error)}") from None
