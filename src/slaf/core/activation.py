@@ -56,6 +56,9 @@ class Activation(_Described):
     derived from them and may be overridden where an exact rule is known.
     """
 
+    domain: tuple[float, float] | None = None
+    """The interval that a learned function was made for; beyond it it extrapolates. ``None``: the whole line."""
+
     def derivative(self, x: Tensor, order: int = 1) -> Tensor:
         """d^n f/dx^n at ``x``, elementwise, by automatic differentiation; differentiable itself.
 

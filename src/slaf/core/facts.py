@@ -75,6 +75,7 @@ class Facts:
         lipschitz: sup |f'|, sharp; ``inf`` if unbounded.
         kinks: the points where f is not infinitely differentiable.
         critical_points: every isolated point where f' = 0 or changes sign, kinks apart; ``()`` if there is none.
+        antiderivative: a formula of F with F' = f and F(0) = 0, written so that float64 evaluates it without overflow or cancellation.
         tags: free words to list by, such as ``"torch.nn"`` or ``"learnable"``.
     """
 
@@ -90,6 +91,7 @@ class Facts:
     lipschitz: Claim = None
     kinks: Claim = None
     critical_points: Claim = None
+    antiderivative: Claim = None
     tags: tuple[str, ...] = ()
     summary: str = ""
 

@@ -17,9 +17,11 @@ __all__ = ["parse_formula"]
 
 _FUNCTIONS = {
     "exp": "exp", "log": "log", "sqrt": "sqrt", "abs": "Abs", "sign": "sign", "erf": "erf", "erfc": "erfc",
-    "sin": "sin", "cos": "cos", "tan": "tan", "atan": "atan", "asinh": "asinh",
-    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "max": "Max", "min": "Min", "floor": "floor",
+    "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin", "acos": "acos", "atan": "atan", "asinh": "asinh", "acosh": "acosh",
+    "atanh": "atanh", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "max": "Max", "min": "Min", "floor": "floor",
 }  # fmt: skip
+_SHORTHANDS = {"log1p": "log(1 + u)", "expm1": "exp(u) - 1", "sigmoid": "1/(1 + exp(-u))", "softplus": "log(1 + exp(u))"}
+"""Functions of one argument that sympy has no name for, spelt out in ``u``."""
 _CONSTANTS = {"pi": "pi", "inf": "oo"}
 _COMPARE = {ast.Lt: "Lt", ast.LtE: "Le", ast.Gt: "Gt", ast.GtE: "Ge"}
 _BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.Pow: "pow"}
@@ -90,7 +92,7 @@ class _Reader:
             return self.sympy.Symbol(node.id, real=True)
         if node.id in _CONSTANTS:
             return getattr(self.sympy, _CONSTANTS[node.id])
-        allowed = (*self.names, *_CONSTANTS, *_FUNCTIONS, "where")
+        allowed = (*self.names, *_CONSTANTS, *_FUNCTIONS, *_SHORTHANDS, "where")
         if node.id in allowed:
             raise self.fail(node, f"{node.id} is a function: {node.id}(…)")
         raise self.fail(node, f"unknown name {node.id!r}{nearest(node.id, allowed)}")
@@ -114,7 +116,10 @@ class _Reader:
         if function in _FUNCTIONS and node.args:
             arguments = [self.value(a) for a in node.args]
             return getattr(self.sympy, _FUNCTIONS[function])(*arguments)
-        known = (*_FUNCTIONS, "where")
+        if function in _SHORTHANDS and len(node.args) == 1:
+            spelt_out = parse_formula(_SHORTHANDS[function], ("u",))
+            return spelt_out.subs(self.sympy.Symbol("u", real=True), self.value(node.args[0]))
+        known = (*_FUNCTIONS, *_SHORTHANDS, "where")
         if function in known:
             raise self.fail(node, f"{function} has the wrong number of arguments")
         raise self.fail(node, f"unknown function {function!r}{nearest(function, known)}")
