@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import slaf
 
-__all__ = ["complete_activations", "complete_studies"]
+__all__ = ["complete_activations", "complete_studies", "complete_tags"]
 
 
 def complete_studies(incomplete: str) -> list[str]:
@@ -21,6 +22,18 @@ def complete_activations(incomplete: str) -> list[str]:
     head, comma, last = incomplete.rpartition(",")
     names = (name for room in slaf.ACTIVATION_ROOMS for name in _files(room, "@activation(", "activations.register("))
     return sorted(f"{head}{comma}{name}" for name in names if name.startswith(last))
+
+
+_TAGS = re.compile(r"\btags\s*=\s*[(\[]([^)\]]*)[)\]]")
+
+
+def complete_tags(incomplete: str) -> list[str]:
+    """Tags, as the files of the entries spell them."""
+    root = Path(slaf.__file__).parent
+    paths = (path for room in slaf.ACTIVATION_ROOMS for path in root.joinpath(*room.split(".")[1:]).glob("*.py"))
+    texts = (path.read_text(encoding="utf-8") for path in paths)
+    found = {tag for text in texts for inside in _TAGS.findall(text) for tag in re.findall(r"""["']([^"']+)["']""", inside)}
+    return sorted(tag for tag in found if tag.startswith(incomplete))
 
 
 def _files(package: str, *marks: str) -> Iterator[str]:

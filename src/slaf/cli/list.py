@@ -6,12 +6,17 @@ from typing import Annotated
 
 import typer
 
+from ._words import complete_tags
+
 
 def command(
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", "-t", help="Only those with this tag; given again: with all.", autocompletion=complete_tags)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON array, for programs.")] = False,
 ) -> None:
     """List every activation with what it is."""
-    from slaf.core import names
-    from slaf.plot import as_json, index
+    from slaf.plot import as_json, index, tagged
 
-    print(as_json(names()) if json else index(names()))
+    chosen = tagged(tag or ())
+    print(as_json(chosen) if json else index(chosen))

@@ -16,12 +16,18 @@ from slaf.core import Activation, Elementwise, Facts, SlafError, activations, fa
 
 from .formula import formula
 from .sketch import sketch
+from .tags import is_learned, tags_of
 
 __all__ = ["as_json", "card", "index"]
 
 
-def card(spec: str, low: float = -4.0, high: float = 4.0) -> str:
+def card(spec: str, low: float = -4.0, high: float = 4.0, latex: bool = False) -> str:
     """Everything that is known of an activation string, and a plot where it is a function of one number.
+
+    Args:
+        spec: the activation string.
+        low, high: the interval of the plot.
+        latex: add the function as LaTeX.
 
     Raises:
         SlafError: an unknown name or argument.
@@ -30,11 +36,14 @@ def card(spec: str, low: float = -4.0, high: float = 4.0) -> str:
     module = make(parsed, num_channels=1)  # one channel is enough to look at
     claims = facts(spec)
     lines = [f"{spec if parsed.args or parsed.kwargs else claims.name}: {claims.summary}".rstrip(": "), ""]
-    entries = [*_entries(claims), *_arguments(parsed.name, claims, module)]
+    entries = [*_entries(claims), *_arguments(parsed.name, claims, module), *_moments(module)]
+    if latex:
+        entries.append(("LaTeX", _latex(module)))
     width = max(len(label) for label, _ in entries) + 2
     columns = min(shutil.get_terminal_size().columns, 110)
     for label, value in entries:
-        lines += textwrap.wrap(f"{label:<{width}}{value}", columns, subsequent_indent=" " * width)
+        fits = label == "LaTeX"  # to be copied: not broken
+        lines += [f"{label:<{width}}{value}"] if fits else textwrap.wrap(f"{label:<{width}}{value}", columns, subsequent_indent=" " * width)
     return "\n".join([*lines, *_plot(module, low, high)])
 
 
@@ -52,12 +61,14 @@ def _entries(claims: Facts) -> Iterator[tuple[str, str]]:
         ("f' = 0 at", None if claims.critical_points is None else _points(claims.critical_points)),
     ):
         yield label, "not claimed" if value is None else str(value)
+    if claims.antiderivative is not None:
+        yield "∫₀ˣ f", str(claims.antiderivative)
     for name, p in claims.params.items():
         kind = "learned" if p.learnable else "fixed"
         yield f"  {name}", f"{p.default:g} by default, in {p.interval}, {kind}" + (f"; {p.doc}" if p.doc else "")
     yield "paper", str(claims.paper) if claims.paper else "none"
-    if claims.tags:
-        yield "tags", ", ".join(claims.tags)
+    if tags_of(claims):
+        yield "tags", ", ".join(tags_of(claims))
 
 
 def _arguments(name: str, claims: Facts, module: torch.nn.Module) -> Iterator[tuple[str, str]]:
@@ -71,6 +82,23 @@ def _arguments(name: str, claims: Facts, module: torch.nn.Module) -> Iterator[tu
     start = formula(module.eval()) if isinstance(module, Activation) and claims.formula is None else None
     if start:
         yield "starts as", start
+
+
+def _moments(module: torch.nn.Module) -> Iterator[tuple[str, str]]:
+    """What an initialisation that keeps the variance needs."""
+    if isinstance(module, Activation):
+        moment = module.eval().second_moment()
+        gain = f"; gain 1/√ of it: {1 / math.sqrt(moment):.6g}" if 0 < moment < math.inf else ""
+        yield "E f(z)²", f"{moment:.6g} for z ~ N(0, 1){gain}"
+
+
+def _latex(module: torch.nn.Module) -> str:
+    import sympy
+
+    try:
+        return str(sympy.latex(module.expression()))  # type: ignore[operator]
+    except (SlafError, AttributeError):
+        return "none: no closed form is claimed"
 
 
 def _plot(module: torch.nn.Module, low: float, high: float) -> list[str]:
@@ -103,13 +131,9 @@ def index(names: Iterable[str]) -> str:
     columns = shutil.get_terminal_size((100, 24)).columns
     lines = []
     for name, claims in entries:
-        learned = "learned" if _is_learned(claims) else ""
+        learned = "learned" if is_learned(claims) else ""
         lines.append(f"{name:<{width}}  {learned:<7}  {claims.summary}")
     return "\n".join(line.rstrip() if len(line) <= columns else line[: columns - 1] + "…" for line in lines)
-
-
-def _is_learned(claims: Facts) -> bool:
-    return "learnable" in claims.tags or any(p.learnable for p in claims.params.values())
 
 
 def as_json(names: Iterable[str]) -> str:
@@ -122,7 +146,7 @@ def _plain(name: str, claims: Facts) -> dict[str, Any]:
         "name": name,
         "aliases": list(claims.aliases),
         "summary": claims.summary,
-        "learned": _is_learned(claims),
+        "learned": is_learned(claims),
         "formula": claims.formula,
         "parameters": {n: {"default": p.default, "learned": p.learnable, "interval": p.interval} for n, p in claims.params.items()},
         "range": _safe(claims.range),
@@ -132,8 +156,9 @@ def _plain(name: str, claims: Facts) -> dict[str, Any]:
         "lipschitz": _safe(claims.lipschitz),
         "kinks": _safe(claims.kinks),
         "critical_points": _safe(claims.critical_points),
+        "antiderivative": claims.antiderivative,
         "paper": str(claims.paper) if claims.paper else None,
-        "tags": list(claims.tags),
+        "tags": list(tags_of(claims)),
     }
 
 
