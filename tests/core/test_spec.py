@@ -85,7 +85,7 @@ def test_split_respects_brackets_and_quotes():
 
 
 def test_canonical_spelling():
-    assert canonical(" swish ") == "silu"
+    assert canonical(" logistic ") == "sigmoid"
     assert canonical("elu( alpha =2 )") == "elu(alpha=2)"
 
 

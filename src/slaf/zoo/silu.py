@@ -1,4 +1,4 @@
-"""SiLU, also called Swish."""
+"""SiLU: Swish at beta = 1."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +10,6 @@ from slaf.core import INF, Facts, Paper, activation
     Facts(
         name="silu",
         formula="x/(1 + exp(-x))",
-        aliases=("swish",),
         paper=Paper(
             "Sigmoid-Weighted Linear Units for Neural Network Function Approximation in Reinforcement Learning",
             "Elfwing, Uchibe, Doya",
