@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from slaf.core.activation import gauss_legendre
+from slaf.core import SlafError
+from slaf.core.quadrature import gauss_legendre
 
-__all__ = ["Normal", "Uniform"]
+__all__ = ["Density", "Measured", "Normal", "Uniform"]
+
+
+class Density(Protocol):
+    """What a fit is weighted by: anything with ``nodes()``."""
+
+    def nodes(self) -> tuple[Tensor, Tensor]:
+        """Points, increasing, and weights that sum to 1, float64."""
 
 
 def _composite(low: float, high: float, panels: int) -> tuple[Tensor, Tensor]:
@@ -46,3 +56,58 @@ class Uniform:
         """Points and weights that sum to 1, float64."""
         x, w = _composite(self.low, self.high, 48)
         return x, w / w.sum()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The inputs that were seen: equal weight on ``points`` that stand for equal shares of a sample, or the bins of a histogram.
+
+    Make one with :meth:`of` or :meth:`histogram`; ``Measured(points, weights)`` takes any points and non-negative weights.
+
+    Raises:
+        SlafError: no points, points or weights that are not finite, a negative weight, or weights that are all zero.
+    """
+
+    points: Tensor
+    weights: Tensor = field(repr=False)
+
+    def __post_init__(self) -> None:
+        x, w = (torch.as_tensor(t, dtype=torch.float64).detach().cpu().reshape(-1) for t in (self.points, self.weights))
+        if len(x) == 0 or len(x) != len(w):
+            raise SlafError(f"a measured density needs as many weights as points, one or more; got {len(w)} and {len(x)}")
+        if not bool(torch.isfinite(x).all() and torch.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
+            raise SlafError("a measured density needs finite points and non-negative finite weights that are not all zero")
+        order = x.argsort()
+        object.__setattr__(self, "points", x[order])
+        object.__setattr__(self, "weights", w[order] / w.sum())
+
+    @classmethod
+    def of(cls, sample: Tensor | Sequence[float], points: int = 2048) -> Measured:
+        """From a sample of inputs of any shape: its quantiles at (i + ½)/``points``, or the sample itself where it is smaller.
+
+        Least squares over them is least squares over the sample to within the distance of neighbouring quantiles.
+        """
+        values = torch.as_tensor(sample, dtype=torch.float64).detach().cpu().reshape(-1).sort().values
+        if len(values) > points:
+            at = (torch.arange(points, dtype=torch.float64) + 0.5) / points * len(values) - 0.5
+            low = at.floor().long().clamp(0, len(values) - 2)
+            values = values[low] + (at - low) * (values[low + 1] - values[low])
+        return cls(values, torch.ones_like(values))
+
+    @classmethod
+    def histogram(cls, counts: Any, edges: Any) -> Measured:
+        """From a histogram: ``counts`` (n,) over bins between ``edges`` (n + 1,); every bin's weight is spread over it evenly.
+
+        Raises:
+            SlafError: the number of edges does not fit, or they do not increase.
+        """
+        counts, edges = (torch.as_tensor(t, dtype=torch.float64).reshape(-1) for t in (counts, edges))
+        if len(edges) != len(counts) + 1 or not bool((edges.diff() > 0).all()):
+            raise SlafError(f"{len(counts)} counts need {len(counts) + 1} increasing edges; got {len(edges)}")
+        nodes, weights = gauss_legendre(4)
+        half = edges.diff()[:, None] / 2
+        return cls(edges[:-1, None] + half * (nodes + 1), counts[:, None] * weights / 2)
+
+    def nodes(self) -> tuple[Tensor, Tensor]:
+        """Points and weights that sum to 1, float64."""
+        return self.points, self.weights
