@@ -97,6 +97,12 @@ class Elementwise(Activation):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
+        values = self.parameters_at(x)
+        if self.inplace:
+            values["inplace"] = True
+        return type(self).function(x, **values)
+
+    def parameters_at(self, x: Tensor) -> dict[str, Any]:
         values = {}
         for name in self.claims.params:
             value = getattr(self, name)
@@ -104,14 +110,10 @@ class Elementwise(Activation):
                 theta = self.sharing.per_site(value)
                 value = broadcast(theta, self.sharing.shape(x, theta.shape[0])).to(x.dtype)
             values[name] = value
-        if self.inplace:
-            values["inplace"] = True
-        return type(self).function(x, **values)
+        return values
 
-    def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-        if self.sharing is not None and self.sharing.count > 1:
-            raise SlafError(f"bounds of {self.name} with {self.sharing.count} different parameters are not implemented; use share=layer")
-        return super().bounds(lower, upper)
+    def _several(self) -> bool:
+        return self.sharing is not None and self.sharing.count > 1
 
     def _spread(self, z: Tensor) -> Tensor:
         if self.sharing is None or self.sharing.num_channels is None:

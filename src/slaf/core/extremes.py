@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .intervals import Interval, enclose
+from .intervals import Interval, enclose, hull
 
 __all__ = ["derivative_of", "is_continuous", "range_on"]
 
@@ -37,18 +38,26 @@ def is_continuous(expression: Any) -> bool:
 
 
 def range_on(
-    expression: Any, lower: Tensor, upper: Tensor, continuous: bool | None = None, tolerance: float = 1e-9, rounds: int = 24
+    expression: Any,
+    lower: Tensor,
+    upper: Tensor,
+    parameters: Mapping[str, Tensor] | None = None,
+    continuous: bool | None = None,
+    tolerance: float = 1e-9,
+    rounds: int = 24,
 ) -> Interval:
     """Bounds of ``expression`` on each box [lower, upper], float64: nothing inside leaves them.
 
     Args:
-        expression: a sympy expression in the real symbol ``x``.
+        expression: a sympy expression in the real symbol ``x`` and the parameters' names.
+        parameters: the numbers of each box, shaped like ``lower``.
         continuous: whether it is known to be; then the derivative's enclosure tightens the bounds. ``None``: seen from its form.
         tolerance: boxes are split until the excess is below it, relative to the size of the values, or ``rounds`` are over.
     """
     continuous = is_continuous(expression) if continuous is None else continuous
     slope = derivative_of(expression) if continuous else None
-    search = _Search(expression, slope, lower.to(torch.float64).reshape(-1), upper.to(torch.float64).reshape(-1))
+    flat = {name: t.reshape(-1) for name, t in (parameters or {}).items()}
+    search = _Search((expression, slope), flat, lower.to(torch.float64).reshape(-1), upper.to(torch.float64).reshape(-1))
     for _ in range(rounds):
         if not search.step(tolerance):
             break
@@ -59,16 +68,19 @@ def range_on(
 class _Search:
     """Cells [a, b] of the boxes that may still hold an extreme; ``box`` says whose they are."""
 
-    def __init__(self, expression: Any, slope: Any, lower: Tensor, upper: Tensor) -> None:
-        self.expression, self.slope = expression, slope
+    def __init__(self, expressions: tuple[Any, Any], parameters: Mapping[str, Tensor], lower: Tensor, upper: Tensor) -> None:
+        (self.expression, self.slope), self.parameters = expressions, parameters
         self.box, self.a, self.b = torch.arange(len(lower)), lower, upper
         infinite = torch.full((len(lower),), math.inf, dtype=torch.float64)
         # an extreme is at least as far as any value seen, and at most as far as any cell's enclosure
         self.seen_low, self.seen_high = infinite.clone(), -infinite
         self.sure_low, self.sure_high = infinite.clone(), -infinite
-        ends = torch.cat([lower, upper])
-        self._see(torch.cat([self.box, self.box]), enclose(expression, ends, ends))
+        for end in (lower, upper):
+            self._see(self.box, self._enclose(self.expression, end, end))
         self._cell_bounds()
+
+    def _enclose(self, expression: Any, a: Tensor, b: Tensor) -> Interval:
+        return enclose(expression, a, b, {name: t[self.box] for name, t in self.parameters.items()})
 
     def _see(self, box: Tensor, value: Interval) -> None:
         """Values that are attained: the extremes reach at least that far."""
@@ -79,22 +91,19 @@ class _Search:
 
     def _cell_bounds(self) -> None:
         a, b = self.a, self.b
-        low, high = enclose(self.expression, a, b)
+        low, high = self._enclose(self.expression, a, b)
         middle = a + (b - a) / 2
-        at = enclose(self.expression, middle, middle)
+        at = self._enclose(self.expression, middle, middle)
         self._see(self.box, at)
         if self.slope is not None:
-            d = enclose(self.slope, a, b)
+            d = self._enclose(self.slope, a, b)
             reach = (b - a) / 2 * (1 + 1e-15)
             steep = torch.maximum(d[0].abs(), d[1].abs()) * reach
             spread = torch.where(reach == 0, torch.zeros_like(steep), steep)
             low, high = torch.maximum(low, at[0] - spread), torch.minimum(high, at[1] + spread)
             # where f is monotone, the cell's ends say all
             monotone = (d[0] >= 0) | (d[1] <= 0)
-            ends = enclose(self.expression, torch.cat([a, b]), torch.cat([a, b]))
-            count = len(a)
-            least = torch.minimum(ends[0][:count], ends[0][count:])
-            most = torch.maximum(ends[1][:count], ends[1][count:])
+            least, most = hull(self._enclose(self.expression, a, a), self._enclose(self.expression, b, b))
             low, high = torch.where(monotone, least, low), torch.where(monotone, most, high)
         self.low, self.high = low, high
 

@@ -1,125 +1,248 @@
-"""A small, safe reader of formulas: text → sympy over an allow-list. Nothing is evaluated as Python.
+"""A small, safe reader of formulas: text → a tree of allowed operations. Nothing is evaluated as Python.
 
-``parse_formula("x*(1 + erf(x/sqrt(2)))/2")``; piecewise functions are written ``where(condition, a, b)``.
+``read_formula("x*(1 + erf(x/sqrt(2)))/2")``; piecewise functions are written ``where(condition, a, b)``. From the tree come a sympy
+expression (``formula_sympy``) and a torch function (``formula_torch``).
 """
 
 from __future__ import annotations
 
-import ast
-import operator
-import warnings
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import SlafError, nearest
 
-__all__ = ["parse_formula"]
+__all__ = ["FUNCTIONS", "FormulaError", "Node", "parse_formula", "read_formula"]
 
-_FUNCTIONS = {
-    "exp": "exp", "log": "log", "sqrt": "sqrt", "abs": "Abs", "sign": "sign", "erf": "erf", "erfc": "erfc",
-    "sin": "sin", "cos": "cos", "tan": "tan", "asin": "asin", "acos": "acos", "atan": "atan", "asinh": "asinh", "acosh": "acosh",
-    "atanh": "atanh", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "max": "Max", "min": "Min", "floor": "floor",
+FUNCTIONS = {
+    "exp": 1, "log": 1, "sqrt": 1, "abs": 1, "sign": 1, "erf": 1, "erfc": 1, "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1,
+    "sinh": 1, "cosh": 1, "tanh": 1, "asinh": 1, "acosh": 1, "atanh": 1, "floor": 1, "log1p": 1, "expm1": 1, "sigmoid": 1, "softplus": 1,
+    "max": None, "min": None, "where": 3,
 }  # fmt: skip
-_SHORTHANDS = {"log1p": "log(1 + u)", "expm1": "exp(u) - 1", "sigmoid": "1/(1 + exp(-u))", "softplus": "log(1 + exp(u))"}
-"""Functions of one argument that sympy has no name for, spelt out in ``u``."""
-_CONSTANTS = {"pi": "pi", "inf": "oo"}
-_COMPARE = {ast.Lt: "Lt", ast.LtE: "Le", ast.Gt: "Gt", ast.GtE: "Ge"}
-_BINARY = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.Pow: "pow"}
-_MAX_LENGTH, _MAX_EXPONENT, _MAX_BITS = 2000, 64, 4096
+"""The functions and how many arguments each takes; ``None``: two or more."""
+CONSTANTS = {"pi": math.pi, "inf": math.inf}
+_OPERATORS = {"+": ("add", 10), "-": ("sub", 10), "*": ("mul", 20), "/": ("div", 20), "**": ("pow", 40), "^": ("pow", 40)}
+_COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![A-Za-z_0-9.])|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<mark>\*\*|<=|>=|[-+*/^<>(),]))",
+    re.ASCII,
+)
+_MAX_LENGTH, _MAX_DEPTH, _MAX_EXPONENT = 2000, 60, 64
+_LARGEST = 1e300
+
+
+class FormulaError(SlafError):
+    """A formula that cannot be read; ``position`` counts characters from 1."""
+
+    def __init__(self, text: str, reason: str, position: int) -> None:
+        shown = text if len(text) <= 80 else text[:77] + "…"
+        super().__init__(f"formula {shown!r}: {reason} at position {position}")
+        self.position = position
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation: ``kind`` is ``"number"``, ``"name"``, a function, ``add sub mul div pow neg``, or ``lt le gt ge``.
+
+    ``value`` is a number's text or a name; ``constant`` is the float value where no variable occurs.
+    """
+
+    kind: str
+    args: tuple[Node, ...] = ()
+    value: str = ""
+    position: int = field(default=1, compare=False)
+    constant: float | None = field(default=None, compare=False)
 
 
 def parse_formula(text: str, names: Iterable[str] = ("x",)) -> Any:
     """Read a formula in the variables ``names`` into a sympy expression; the variables are real symbols.
 
     Raises:
-        SlafError: anything but numbers, the named variables, + - * / ** and the allowed functions; the message gives the column.
+        FormulaError: anything but numbers, the named variables, + - * / ** and the allowed functions; the message gives the position.
     """
-    if not isinstance(text, str) or len(text) > _MAX_LENGTH:
-        raise SlafError(f"formula must be a string of at most {_MAX_LENGTH} characters")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # of text that is refused just below
-            warnings.simplefilter("ignore", DeprecationWarning)
-            tree = ast.parse(text.strip(), mode="eval")
-        return _Reader(text, tuple(names)).value(tree.body)
-    except SlafError:
-        raise
-    except SyntaxError as error:
-        raise SlafError(f"formula {text!r}: {error.msg} at position {error.offset or 1}") from None
-    except (RecursionError, MemoryError):
-        raise SlafError("formula is nested too deeply") from None
-    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        raise SlafError(f"formula {text!r} cannot be read: {error}") from None
+    from .formula_sympy import to_sympy
+
+    return to_sympy(text, read_formula(text, names))
+
+
+def read_formula(text: str, names: Iterable[str] = ("x",)) -> Node:
+    """Read a formula in the variables ``names`` into a tree.
+
+    Raises:
+        FormulaError: with the position and the reason.
+    """
+    if not isinstance(text, str):
+        raise SlafError(f"formula must be a string such as 'x*tanh(x)'; got {type(text).__name__}")
+    if len(text) > _MAX_LENGTH:
+        raise FormulaError(text, f"at most {_MAX_LENGTH} characters are read; this has {len(text)},", _MAX_LENGTH + 1)
+    return _Reader(text, tuple(names)).formula()
 
 
 class _Reader:
-    """Turns the nodes of a syntax tree into sympy, one method for each kind that is allowed."""
+    """Precedence climbing over a list of tokens."""
 
     def __init__(self, text: str, names: tuple[str, ...]) -> None:
-        import sympy
+        self.text, self.names, self.next, self.depth = text, names, 0, 0
+        self.tokens: list[tuple[str, str, int]] = []
+        position, end = 0, len(text.rstrip())
+        while position < end:
+            match = _TOKEN.match(text, position)
+            if match is None:
+                while text[position].isspace():
+                    position += 1
+                raise FormulaError(text, f"{text[position]!r} is not understood", position + 1)
+            kind = str(match.lastgroup)
+            self.tokens.append((kind, match.group(kind), match.start(kind) + 1))
+            position = match.end()
 
-        self.text, self.names, self.sympy = text, names, sympy
+    def fail(self, reason: str, position: int | None = None) -> FormulaError:
+        return FormulaError(self.text, reason, self.position if position is None else position)
 
-    def fail(self, node: ast.AST, reason: str) -> SlafError:
-        return SlafError(f"formula {self.text!r}: {reason} at position {getattr(node, 'col_offset', 0) + 1}")
+    @property
+    def position(self) -> int:
+        return self.tokens[self.next][2] if self.next < len(self.tokens) else len(self.text) + 1
 
-    def value(self, node: ast.AST) -> Any:
-        built = self.build(node)
-        if not isinstance(built, self.sympy.Expr):
-            raise self.fail(node, "a comparison belongs in the first place of where(…)")
-        if built.has(self.sympy.zoo, self.sympy.nan):
-            raise self.fail(node, "this is no number")
-        return built
+    def peek(self) -> str:
+        return self.tokens[self.next][1] if self.next < len(self.tokens) else ""
 
-    def build(self, node: ast.AST) -> Any:
-        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
-            return self.sympy.Rational(str(node.value))  # decimal text, so that 0.1 is exactly 1/10
-        if isinstance(node, ast.Name):
-            return self.name(node)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-            return -self.value(node.operand) if isinstance(node.op, ast.USub) else self.value(node.operand)
-        if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-            return self.binary(node)
-        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
-            compare = getattr(self.sympy, _COMPARE[type(node.ops[0])])
-            return compare(self.value(node.left), self.value(node.comparators[0]))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-            return self.call(node, node.func.id)
-        raise self.fail(node, "only numbers, variables, + - * / **, comparisons and functions are allowed")
+    def take(self, mark: str) -> bool:
+        if self.peek() == mark:
+            self.next += 1
+            return True
+        return False
 
-    def name(self, node: ast.Name) -> Any:
-        if node.id in self.names:
-            return self.sympy.Symbol(node.id, real=True)
-        if node.id in _CONSTANTS:
-            return getattr(self.sympy, _CONSTANTS[node.id])
-        allowed = (*self.names, *_CONSTANTS, *_FUNCTIONS, *_SHORTHANDS, "where")
-        if node.id in allowed:
-            raise self.fail(node, f"{node.id} is a function: {node.id}(…)")
-        raise self.fail(node, f"unknown name {node.id!r}{nearest(node.id, allowed)}")
+    def formula(self) -> Node:
+        if not self.tokens:
+            raise self.fail("it is empty")
+        node = self.expression()
+        if self.next < len(self.tokens):
+            if self.peek() in _COMPARISONS:
+                raise self.fail("a comparison belongs in the first place of where(…)")
+            raise self.fail(f"{self.peek()!r} was not expected")
+        return node
 
-    def binary(self, node: ast.BinOp) -> Any:
-        left, right = self.value(node.left), self.value(node.right)
-        if isinstance(node.op, ast.Pow) and right.is_number and abs(right) > _MAX_EXPONENT:
-            raise self.fail(node, f"the exponent is over {_MAX_EXPONENT}")
-        if isinstance(node.op, ast.Pow) and left.is_Rational and right.is_Rational:
-            bits = max(int(left.p).bit_length(), int(left.q).bit_length()) * abs(right)
-            if bits > _MAX_BITS:  # a tower of powers would fill the memory
-                raise self.fail(node, "the number is too large")
-        return getattr(operator, _BINARY[type(node.op)])(left, right)
+    def expression(self, least: int = 0) -> Node:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise self.fail(f"it is nested more than {_MAX_DEPTH} deep")
+        left = self.operand()
+        while self.peek() in _OPERATORS:
+            kind, strength = _OPERATORS[self.peek()]
+            if strength < least:
+                break
+            at = self.position
+            self.next += 1
+            # powers group to the right, everything else to the left
+            right = self.expression(strength if kind == "pow" else strength + 1)
+            left = self.made(Node(kind, (left, right), position=at))
+        self.depth -= 1
+        return left
 
-    def call(self, node: ast.Call, function: str) -> Any:
-        if function == "where" and len(node.args) == 3:
-            condition = self.build(node.args[0])
-            if not isinstance(condition, self.sympy.logic.boolalg.Boolean) or condition.is_Symbol:
-                raise self.fail(node.args[0], "where(…) begins with a comparison such as x > 0")
-            return self.sympy.Piecewise((self.value(node.args[1]), condition), (self.value(node.args[2]), True))
-        if function in _FUNCTIONS and node.args:
-            arguments = [self.value(a) for a in node.args]
-            return getattr(self.sympy, _FUNCTIONS[function])(*arguments)
-        if function in _SHORTHANDS and len(node.args) == 1:
-            spelt_out = parse_formula(_SHORTHANDS[function], ("u",))
-            return spelt_out.subs(self.sympy.Symbol("u", real=True), self.value(node.args[0]))
-        known = (*_FUNCTIONS, *_SHORTHANDS, "where")
-        if function in known:
-            raise self.fail(node, f"{function} has the wrong number of arguments")
-        raise self.fail(node, f"unknown function {function!r}{nearest(function, known)}")
+    def operand(self) -> Node:
+        at = self.position
+        if self.take("-"):
+            return self.made(Node("neg", (self.expression(30),), position=at))
+        if self.take("+"):
+            return self.expression(30)
+        if self.take("("):
+            inner = self.expression()
+            self.close("(", at)
+            return inner
+        if self.next >= len(self.tokens):
+            raise self.fail("it ends where a number, a variable or a function should follow")
+        kind, text, _ = self.tokens[self.next]
+        self.next += 1
+        if kind == "number":
+            return self.made(Node("number", value=text, position=at))
+        if kind == "name":
+            return self.call(text, at) if self.take("(") else self.name(text, at)
+        raise self.fail(f"{text!r} stands where a number, a variable or a function should", at)
+
+    def close(self, what: str, opened: int) -> None:
+        if not self.take(")"):
+            found = self.peek()
+            raise self.fail(f"{what!r} of position {opened} is not closed" if not found else f"{found!r} was not expected; ')' was")
+
+    def name(self, text: str, at: int) -> Node:
+        if text in self.names or text in CONSTANTS:
+            return self.made(Node("name", value=text, position=at))
+        if text in FUNCTIONS:
+            raise self.fail(f"{text} is a function, written {text}(…),", at)
+        raise self.fail(f"unknown name {text!r}{nearest(text, (*self.names, *CONSTANTS, *FUNCTIONS))}", at)
+
+    def call(self, function: str, at: int) -> Node:
+        if function not in FUNCTIONS:
+            raise self.fail(f"unknown function {function!r}{nearest(function, FUNCTIONS)}", at)
+        args = [self.condition() if function == "where" else self.expression()]
+        while self.take(","):
+            args.append(self.expression())
+        self.close(f"{function}(", at)
+        wanted = FUNCTIONS[function]
+        if (len(args) < 2) if wanted is None else len(args) != wanted:
+            takes = "two or more arguments" if wanted is None else f"{wanted} argument{'s' * (wanted > 1)}"
+            raise self.fail(f"{function} takes {takes}, not {len(args)},", at)
+        return self.made(Node(function, tuple(args), position=at))
+
+    def condition(self) -> Node:
+        left, at = self.expression(), self.position
+        kind = _COMPARISONS.get(self.peek())
+        if kind is None:
+            raise self.fail("where(…) begins with a comparison such as x > 0; none is found")
+        self.next += 1
+        return Node(kind, (left, self.expression()), position=at)
+
+    def made(self, node: Node) -> Node:
+        """``node`` with its constant value, refused where it is no number or one that exact arithmetic could not hold."""
+        if node.kind == "pow":
+            exponent = node.args[1].constant
+            if exponent is not None and abs(exponent) > _MAX_EXPONENT:
+                raise self.fail(f"the exponent is over {_MAX_EXPONENT}", node.args[1].position)
+        value = _constant(node)
+        if value is None:
+            return node
+        tiny = value == 0 and node.kind in ("pow", "number") and _nonzero(node)
+        if math.isnan(value) or tiny or (abs(value) > _LARGEST and not (math.isinf(value) and _is_infinity(node))):
+            raise self.fail("this is no number that fits a float", node.position)
+        return Node(node.kind, node.args, node.value, node.position, value)
+
+
+def _is_infinity(node: Node) -> bool:
+    return (node.kind == "name" and node.value == "inf") or (node.kind == "neg" and _is_infinity(node.args[0]))
+
+
+def _nonzero(node: Node) -> bool:
+    if node.kind == "number":
+        return bool(re.search(r"[1-9]", re.split("[eE]", node.value)[0]))
+    return node.args[0].constant != 0
+
+
+def _constant(node: Node) -> float | None:
+    """The value where no variable occurs; NaN where it is no real number."""
+    if node.kind == "number":
+        return float(node.value)
+    if node.kind == "name":
+        return CONSTANTS.get(node.value)
+    if node.kind == "where" or any(a.constant is None for a in node.args):
+        return None
+    try:
+        value = _ARITHMETIC[node.kind](*(float(a.constant) for a in node.args))  # type: ignore[arg-type]
+    except (ValueError, ArithmeticError):
+        return math.nan
+    return value if isinstance(value, float) else math.nan  # a complex root is none
+
+
+def _power(a: float, b: float) -> Any:
+    return a**b
+
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "pow": _power,
+    "neg": lambda a: -a, "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "abs": abs, "erf": math.erf, "erfc": math.erfc,
+    "sign": lambda a: float((a > 0) - (a < 0)), "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos,
+    "atan": math.atan, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "asinh": math.asinh, "acosh": math.acosh,
+    "atanh": math.atanh, "floor": lambda a: float(math.floor(a)), "log1p": math.log1p, "expm1": math.expm1,
+    "sigmoid": lambda a: 1 / (1 + math.exp(-a)), "softplus": lambda a: math.log1p(math.exp(a)), "max": max, "min": min,
+}  # fmt: skip

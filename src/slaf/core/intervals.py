@@ -6,7 +6,7 @@ float64, rounded outwards after every operation, so that what is computed bounds
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,22 +21,24 @@ EPS = torch.finfo(torch.float64).eps
 TINY = torch.finfo(torch.float64).smallest_normal * EPS
 
 
-def enclose(expression: Any, lower: Tensor, upper: Tensor) -> Interval:
-    """Bounds of ``expression`` on each interval [lower, upper] of its one variable, all in float64.
+def enclose(expression: Any, lower: Tensor, upper: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Interval:
+    """Bounds of ``expression`` on each interval [lower, upper] of ``x``, all in float64.
 
     Natural interval extension: sound always, and tight on narrow intervals; where it is undefined or unbounded an end is infinite.
 
     Args:
-        expression: a sympy expression in the real symbol ``x``, numbers put in for everything else.
+        expression: a sympy expression in the real symbol ``x`` and the parameters' names.
         lower, upper: shape (n,).
+        parameters: the numbers of each interval, shape (n,).
 
     Raises:
-        SlafError: a function that is not known here, or a free symbol other than ``x``.
+        SlafError: a function that is not known here, or a free symbol without a number.
     """
-    strange = [s.name for s in expression.free_symbols if s.name != "x"]
+    given = {name: (t.to(torch.float64),) * 2 for name, t in (parameters or {}).items()}
+    strange = [s.name for s in expression.free_symbols if s.name != "x" and s.name not in given]
     if strange:
-        raise SlafError(f"an enclosure needs numbers for all parameters; {strange[0]!r} is none")
-    low, high = _Evaluator(lower.to(torch.float64), upper.to(torch.float64)).value(expression)
+        raise SlafError(f"an enclosure needs numbers for all parameters; {strange[0]!r} has none")
+    low, high = _Evaluator(lower.to(torch.float64), upper.to(torch.float64), given).value(expression)
     return _whole(low, high, lower)
 
 
@@ -64,10 +66,10 @@ def hull(a: Interval, b: Interval) -> Interval:
 class _Evaluator:
     """Evaluates expressions for x in [low, high]; one part that occurs twice is computed once."""
 
-    def __init__(self, low: Tensor, high: Tensor) -> None:
+    def __init__(self, low: Tensor, high: Tensor, parameters: Mapping[str, Interval]) -> None:
         import sympy
 
-        self.sympy, self.low, self.high = sympy, low, high
+        self.sympy, self.low, self.high, self.parameters = sympy, low, high, parameters
         self.known: dict[Any, Interval] = {}
 
     def value(self, e: Any) -> Interval:
@@ -78,7 +80,7 @@ class _Evaluator:
     def compute(self, e: Any) -> Interval:
         s = self.sympy
         if e.is_Symbol:
-            return self.low, self.high
+            return (self.low, self.high) if e.name == "x" else self.parameters[e.name]
         if e.is_number:
             return self.number(e)
         if e.is_Add:
@@ -126,7 +128,7 @@ class _Evaluator:
             reached = open_ & maybe
             if bool(reached.any()):
                 same = torch.equal(low, self.low) and torch.equal(high, self.high)
-                value = self.value(part) if same else _Evaluator(low, high).value(part)
+                value = self.value(part) if same else _Evaluator(low, high, self.parameters).value(part)
                 value = _whole(*value, self.low)
                 result = (
                     torch.where(reached, torch.minimum(result[0], value[0]), result[0]),
@@ -167,9 +169,10 @@ class _Evaluator:
         surely = big[0] > small[1] if strict else big[0] >= small[1]
         maybe = big[1] > small[0] if strict else big[1] >= small[0]
         low, high = self.low, self.high
-        if greater.is_Symbol and less.is_number:
+        x = s.Symbol("x", real=True)
+        if greater == x and not less.has(x):
             low = torch.minimum(torch.maximum(low, small[0]), high)
-        elif less.is_Symbol and greater.is_number:
+        elif less == x and not greater.has(x):
             high = torch.maximum(torch.minimum(high, big[1]), low)
         return surely, maybe, (low, high)
 
@@ -283,13 +286,16 @@ def _step(at_zero: float, below: float) -> Callable[[Tensor, Tensor], Interval]:
     return rule
 
 
-_erfc = _decreasing(torch.special.erfc, 0.0, 2.0)
+def _erfc(low: Tensor, high: Tensor) -> Interval:
+    return outward(*_decreasing(torch.special.erfc, 0.0, 2.0)(low, high), 64)  # torch's tail is less accurate
+
+
 _FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Interval]] = {
     "exp": _increasing(torch.exp, 0.0),
     "log": _log,
     "Abs": _absolute,
     "erf": _increasing(torch.erf, -1.0, 1.0),
-    "erfc": lambda low, high: tuple(outward(*_erfc(low, high), 64)),  # type: ignore[return-value]  # its tail is less accurate
+    "erfc": _erfc,
     "sin": _sin,
     "cos": _cos,
     "tan": _tan,
