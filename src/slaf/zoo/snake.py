@@ -49,13 +49,13 @@ def snake(x: Tensor, alpha: float | Tensor = 1.0) -> Tensor:
         paper=_BIGVGAN,
         params={
             "alpha": Param(1.0, learnable=True, doc="frequency, learned"),
-            "beta": Param(1.0, learnable=True, low=0.0, open=True, doc="inverse magnitude, learned; below 1e-9 taken as 1e-9"),
+            "beta": Param(1.0, learnable=True, low=1e-9, doc="inverse magnitude, learned; below 1e-9 taken as 1e-9"),
         },
         range=(-INF, INF),
         monotone=lambda alpha, beta: "nondecreasing" if abs(alpha) <= beta else "neither",  # f' = 1 + alpha/beta sin(2 alpha x)
         parity=lambda alpha, beta: "neither" if alpha else "odd",  # noqa: ARG005 - claims are called with every parameter
         smoothness=INF,
-        lipschitz=lambda alpha, beta: 1 + abs(alpha) / beta,
+        lipschitz=lambda alpha, beta: 1 + abs(alpha) / max(beta, 1e-9),
         kinks=(),
         antiderivative=lambda alpha, beta: (  # noqa: ARG005
             "x**2/2 + x/(2*beta) - sin(2*alpha*x)/(4*alpha*beta)" if alpha else "x**2/2"
