@@ -1,4 +1,4 @@
-"""Exponential units with learned or fixed shapes: PELU, MPELU, FELU, PREU, SERLU, Hexpo."""
+"""Exponential units with learned or fixed shapes: PELU, MPELU, FELU, PREU, Hexpo."""
 
 import math
 
@@ -8,9 +8,6 @@ from torch import Tensor
 from slaf.core import INF, Facts, Paper, Param, activation
 
 from ._precision import at_least, in_float32
-
-# E f(z) = 0 and E f(z)² = 1 for standard normal z, solved by mpmath; the paper prints 1.07862 and 2.90427
-_SCALE, _ALPHA = 1.07861828357722671, 2.90427123332969182
 
 
 @activation(
@@ -126,9 +123,7 @@ def _preu_range(alpha: float, beta: float) -> tuple[float, float]:
         paper=Paper("Rectified Exponential Units for Convolutional Neural Networks", "Ying et al.", 2019),
         params={
             "alpha": Param(1.0, learnable=True, doc="scale, learned"),
-            "beta": Param(
-                1.0, learnable=True, low=0.0, open=True, doc="speed of the decay, learned; below 0 taken as 0, where f is a line"
-            ),
+            "beta": Param(1.0, learnable=True, low=0.0, open=True, doc="speed of the decay, learned; below 0 taken as 0: a line"),
         },
         range=_preu_range,
         monotone=lambda alpha, beta: "neither" if alpha * max(beta, 0) else "nondecreasing" if alpha >= 0 else "nonincreasing",
@@ -148,32 +143,6 @@ def _preu_range(alpha: float, beta: float) -> tuple[float, float]:
 def preu(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 1.0) -> Tensor:
     """alpha · x for x > 0, alpha · x · exp(beta · x) otherwise."""
     return alpha * x * torch.exp(at_least(beta, 0.0) * x.clamp(max=0))
-
-
-@activation(
-    Facts(
-        name="serlu",
-        formula="where(x > 0, scale*x, scale*alpha*x*exp(x))",
-        paper=Paper("Effectiveness of Scaled Exponentially-Regularized Linear Units (SERLUs)", "Zhang, Li", 2018, "arXiv:1807.10117"),
-        params={
-            "scale": Param(_SCALE, low=0.0, open=True, doc="slope for x > 0"),
-            "alpha": Param(_ALPHA, low=0.0, open=True, doc="slope at 0 from the left, over scale"),
-        },
-        range=lambda scale, alpha: (-scale * alpha / math.e, INF),
-        monotone="neither",
-        parity="neither",
-        smoothness=lambda scale, alpha: 1 if alpha == 1 else 0,  # noqa: ARG005
-        lipschitz=lambda scale, alpha: scale * max(1.0, alpha),
-        kinks=(0.0,),
-        critical_points=(-1.0,),
-        antiderivative="scale*(max(x, 0)**2/2 + alpha*(min(x, 0)*exp(min(x, 0)) - expm1(min(x, 0))))",
-        summary="A self-normalising unit whose negative side returns to 0.",
-    )
-)
-@in_float32
-def serlu(x: Tensor, scale: float = _SCALE, alpha: float = _ALPHA) -> Tensor:
-    """scale · x for x > 0, scale · alpha · x · exp(x) otherwise."""
-    return scale * torch.where(x > 0, x, alpha * (x * torch.exp(x.clamp(max=0))))
 
 
 @activation(

@@ -31,8 +31,11 @@ def two_lines(right: float, left: float, shift: float = 0.0) -> dict[str, Any]:
 
 def _claims(lines: Any) -> dict[str, Any]:
     """The claims of a family, each a function of the parameters, from ``lines(**params)`` = (right, left, shift)."""
-    names = ("range", "monotone", "parity", "smoothness", "lipschitz", "kinks")
-    return {name: (lambda name: lambda **params: two_lines(*lines(**params))[name])(name) for name in names}
+
+    def claim(name: str) -> Any:
+        return lambda **params: two_lines(*lines(**params))[name]
+
+    return {name: claim(name) for name in ("range", "monotone", "parity", "smoothness", "lipschitz", "kinks")}
 
 
 @activation(
