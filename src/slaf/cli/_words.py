@@ -20,10 +20,12 @@ def complete_studies(incomplete: str) -> list[str]:
 def complete_activations(incomplete: str) -> list[str]:
     """Names of activations; what stands before the last comma stays."""
     head, comma, last = incomplete.rpartition(",")
-    names = (name for room in slaf.ACTIVATION_ROOMS for name in _files(room, "@activation(", "activations.register("))
+    names = {name for room in slaf.ACTIVATION_ROOMS for name in _registered(room)}
     return sorted(f"{head}{comma}{name}" for name in names if name.startswith(last))
 
 
+_REGISTERS = re.compile(r"^@?(activation|register|activations\.register)\(", re.MULTILINE)
+_NAME = re.compile(r"""^@activation\(\s*Facts\(\s*(?:name\s*=\s*)?["'](\w+)["']|^    name(?::[^=\n]+)?\s*=\s*["'](\w+)["']""", re.MULTILINE)
 _TAGS = re.compile(r"\btags\s*=\s*[(\[]([^)\]]*)[)\]]")
 
 
@@ -34,6 +36,14 @@ def complete_tags(incomplete: str) -> list[str]:
     texts = (path.read_text(encoding="utf-8") for path in paths)
     found = {tag for text in texts for inside in _TAGS.findall(text) for tag in re.findall(r"""["']([^"']+)["']""", inside)}
     return sorted(tag for tag in found if tag.startswith(incomplete))
+
+
+def _registered(package: str) -> Iterator[str]:
+    """The names under which the files of a package register activations; the file's own where it does not spell one."""
+    for path in Path(slaf.__file__).parent.joinpath(*package.split(".")[1:]).glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if _REGISTERS.search(text):
+            yield from [a or b for a, b in _NAME.findall(text)] or [path.stem]
 
 
 def _files(package: str, *marks: str) -> Iterator[str]:

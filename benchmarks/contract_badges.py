@@ -1,0 +1,144 @@
+"""The contract over every registered activation and every pair of learned family and basis, as one file that the gallery reads.
+
+python benchmarks/contract_badges.py            everything, two processes, seconds for each entry
+python benchmarks/contract_badges.py --missing  only what docs/contract.json does not hold yet
+
+The file holds no dates and no times: the same code gives the same file. What passed is only counted; everything else has its reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+OUT = Path(__file__).parents[1] / "docs" / "contract.json"
+COMMAND = "python benchmarks/contract_badges.py"
+
+
+def pairs() -> dict[str, str]:
+    """Every family that takes a basis with every basis, and the reason where the family refuses it: ``{"slaf(basis=power)": ""}``."""
+    import slaf
+    from slaf.bases import bases
+    from slaf.core import activations
+
+    found = {}
+    for name in slaf.list():
+        if "basis" not in inspect.signature(activations[name]).parameters:
+            continue
+        for basis in bases.names():
+            spec = f"{name}(basis={basis})"
+            try:
+                slaf.make(spec, num_channels=3)
+            except slaf.SlafError as error:
+                found[spec] = str(error)
+            else:
+                found[spec] = ""
+    return found
+
+
+def run(spec: str) -> tuple[str, dict[str, Any]]:
+    """One entry's outcome: counts, and status and message of every check that did not simply pass."""
+    import torch
+
+    from slaf.testing import check_activation
+
+    torch.set_num_threads(1)
+    report = check_activation(spec).to_dict()
+    return spec, {"counts": report["counts"], **{s: _messages(report, s) for s in ("failed", "xfailed", "skipped") if _messages(report, s)}}
+
+
+def _messages(report: dict[str, Any], status: str) -> dict[str, str]:
+    return {r["check"]: " ".join(r["message"].split())[:300] for r in report["results"] if r["status"] == status}
+
+
+def outcomes(specs: Iterable[str], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Run all, in ``jobs`` processes, as they finish."""
+    specs = list(specs)
+    if jobs == 1:
+        yield from map(run, specs)
+        return
+    pool: Executor = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    try:
+        waiting: list[Future[tuple[str, dict[str, Any]]]] = [pool.submit(run, s) for s in specs]
+        for done in as_completed(waiting):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def document(entries: dict[str, dict[str, Any]], refused: dict[str, str]) -> dict[str, Any]:
+    """All that is kept: how it was made, the checks with their groups, the outcome of every entry."""
+    import torch
+
+    import slaf
+    from slaf.testing.check import CHECKS
+
+    return {
+        "command": COMMAND,
+        "slaf": slaf.__version__,
+        "torch": torch.__version__.partition("+")[0],
+        "checks": {name: {"group": c.group, "doc": c.doc} for name, c in CHECKS.items()},
+        "entries": dict(sorted(entries.items())),
+        "refused": dict(sorted(refused.items())),
+    }
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """One line for each entry, so that a change is a line of a diff."""
+    parts = []
+    for key, value in content.items():
+        if key in ("checks", "entries", "refused"):
+            inside = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
+            parts.append(f" {json.dumps(key)}: {{\n{inside}\n }}" if inside else f" {json.dumps(key)}: {{}}")
+        else:
+            parts.append(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+    text = "{\n" + ",\n".join(parts) + "\n}\n"
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def main() -> int:
+    """Run the command line; 1 if an entry breaks the contract."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--missing", action="store_true", help="only entries that the file does not hold yet")
+    parser.add_argument("--only", default="", metavar="A,B", help="only these entries, the others stay as they are")
+    given = parser.parse_args()
+
+    import slaf
+    from slaf.core import split
+
+    tried = pairs()
+    refused = {spec: reason for spec, reason in tried.items() if reason}
+    every = [*slaf.list(), *(spec for spec in tried if spec not in refused)]
+    kept = json.loads(given.out.read_text(encoding="utf-8"))["entries"] if given.out.exists() else {}
+    chosen = split(given.only) or [s for s in every if not given.missing or s not in kept]
+    stay = {s: kept[s] for s in every if s in kept and s not in chosen}
+    entries = dict(stay)
+    try:
+        for n, (spec, found) in enumerate(outcomes(chosen, given.jobs), 1):
+            entries[spec] = found
+            counts = ", ".join(f"{n} {s}" for s, n in found["counts"].items() if n)
+            print(f"[{n}/{len(chosen)}] {spec}: {counts}", file=sys.stderr, flush=True)
+            for check, message in found.get("failed", {}).items():
+                print(f"    {check}: {message}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"stopped: {given.out} is as it was; --missing goes on from what it holds", file=sys.stderr)
+        return 130
+    write(given.out, document(entries, refused))
+    total = {s: sum(e["counts"].get(s, 0) for e in entries.values()) for s in ("passed", "skipped", "xfailed", "failed")}
+    print(f"{len(entries)} entries: {', '.join(f'{n} {s}' for s, n in total.items() if n)}; wrote {given.out}")
+    return 1 if total["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
