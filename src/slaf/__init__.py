@@ -25,11 +25,14 @@ _PUBLIC = {
     "SlafError": "slaf.core",
     "activation": "slaf.core",
     "expand": "slaf.surgery",
+    "from_formula": "slaf.learnable",
+    "identify": "slaf.fit.identify",
     "facts": "slaf.core",
     "list": "slaf.core:names",
     "make": "slaf.core",
     "param_groups": "slaf.train",
     "register": "slaf.core",
+    "wrap": "slaf.core",
 }
 _ROOMS = (
     "bases",
@@ -62,10 +65,13 @@ __all__ = [
     "activation",
     "expand",
     "facts",
+    "from_formula",
+    "identify",
     "list",
     "make",
     "param_groups",
     "register",
+    "wrap",
 ]
 
 
@@ -88,8 +94,9 @@ def __dir__() -> Any:
 
 if TYPE_CHECKING:
     from .compare.api import compare as compare  # the package itself is callable
-    from .core import Activation, ContractError, Facts, NormActivation, Paper, Param, SlafError, activation, facts, make, register
+    from .core import Activation, ContractError, Facts, NormActivation, Paper, Param, SlafError, activation, facts, make, register, wrap
     from .core import names as list
-    from .learnable import SLAF
+    from .fit.identify import identify
+    from .learnable import SLAF, from_formula
     from .surgery import expand
     from .train import param_groups

@@ -1,15 +1,21 @@
 """The formula reader: an allow-list, never an evaluation."""
 
 import builtins
+import contextlib
 import math
+import re
+import signal
 
+import mpmath
 import pytest
 import sympy
-from hypothesis import given, settings
+import torch
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from slaf.core import SlafError
-from slaf.core.formula import parse_formula
+from slaf.core.formula import FUNCTIONS, FormulaError, parse_formula
+from slaf.core.formula_torch import compile_formula
 
 X = sympy.Symbol("x", real=True)
 
@@ -61,23 +67,138 @@ def test_nothing_is_evaluated(monkeypatch):
         raise AssertionError("evaluated")
 
     parse_formula("where(x > 0, x, exp(x) - 2)")  # whatever sympy imports late is there
-    monkeypatch.setattr(sympy, "sympify", refuse)
-    monkeypatch.setattr(sympy.parsing.sympy_parser, "parse_expr", refuse)
-    real = builtins.compile
-    monkeypatch.setattr(builtins, "eval", refuse)
-    monkeypatch.setattr(builtins, "exec", refuse)
-    monkeypatch.setattr(
-        builtins, "compile", lambda *a, **k: real(*a, **k) if k.get("flags", a[3] if len(a) > 3 else 0) & 1024 else refuse()
-    )
+    for name in ("sympify", "parse_expr"):
+        monkeypatch.setattr(sympy if name == "sympify" else sympy.parsing.sympy_parser, name, refuse)
+    for name in ("eval", "exec", "compile"):
+        monkeypatch.setattr(builtins, name, refuse)
     assert str(parse_formula("where(x > 0, x, exp(x) - 1)")) == "Piecewise((x, x > 0), (exp(x) - 1, True))"
+    assert float(compile_formula("x*tanh(exp(x))")(torch.ones(()))) == pytest.approx(math.tanh(math.e))
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.one_of(st.text(max_size=30), st.text(alphabet="x12.+-*/()<>, expmaxwhr_'", max_size=24)))
-def test_garbage_gives_an_expression_or_one_error(text):
+_LEAVES = st.sampled_from(["x", "pi", "0", "1", "2.5", "1e-3", "64", "9", ".5", "inf"])
+_TERMS = st.recursive(
+    _LEAVES,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["+", "-", "*", "/", "**", "^"]), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
+        st.tuples(st.sampled_from(sorted(set(FUNCTIONS) - {"where", "max", "min"})), inner).map(lambda t: f"{t[0]}({t[1]})"),
+        st.tuples(st.sampled_from(["max", "min"]), inner, inner).map(lambda t: f"{t[0]}({t[1]}, {t[2]})"),
+        st.tuples(inner, inner, inner, inner).map(lambda t: f"where({t[0]} < {t[1]}, {t[2]}, {t[3]})"),
+        inner.map(lambda t: f"-{t}"),
+    ),
+    max_leaves=12,
+)
+
+
+@contextlib.contextmanager
+def alarm(seconds):
+    """An exception where something hangs."""
+
+    def ring(*_):
+        raise TimeoutError("the formula reader hangs")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        expression = parse_formula(text)
-    except SlafError:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.one_of(st.text(max_size=30), st.text(alphabet="x12.+-*/^()<>=, expmaxwhrtanloginf_'", max_size=40), _TERMS))
+def test_any_text_gives_an_expression_or_a_position_and_a_reason(text):
+    refusal = expression = None
+    with alarm(60):
+        try:
+            expression = parse_formula(text)
+        except FormulaError as error:
+            refusal = error
+    if refusal is not None:
+        assert 1 <= refusal.position <= len(text) + 1
+        assert re.search(r": .+ at position \d+$", str(refusal).replace("\n", " ")), str(refusal)
         return
     assert isinstance(expression, sympy.Expr)
     assert {str(s) for s in expression.free_symbols} <= {"x"}
+
+
+@settings(max_examples=150, deadline=None)
+@given(_TERMS, st.floats(-3, 3))
+def test_the_torch_function_is_the_expression(text, at):
+    try:
+        expression = parse_formula(text)
+        function = compile_formula(text)
+    except FormulaError:
+        return
+    with mpmath.workdps(60):
+        try:
+            wanted = sympy.lambdify(X, expression, "mpmath")(mpmath.mpf(at))
+        except (ZeroDivisionError, ValueError, OverflowError):
+            return
+    got = float(function(torch.tensor(at, dtype=torch.float64)))
+    assume(isinstance(wanted, mpmath.mpf) and mpmath.isfinite(wanted) and abs(wanted) < 1e6 and not math.isnan(got))
+    # the exact value may sit on a cliff: near a jump or a pole of the formula a rounded one is as good
+    around = [float(function(torch.tensor(at * (1 + s * 1e-12) + s * 1e-13, dtype=torch.float64))) for s in (-1, 1)]
+    assume(all(abs(a - got) <= 1e-6 * (1 + abs(got)) for a in around))
+    assert got == pytest.approx(float(wanted), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "reason"),
+    [
+        ("x +", 4, "ends where"),
+        ("x*(1 + x", 9, "'(' of position 3 is not closed"),
+        ("x*tan(x", 8, "'tan(' of position 3 is not closed"),
+        ("2*qux(x)", 3, "unknown function 'qux'"),
+        ("x + yy", 5, "unknown name 'yy'"),
+        ("x $ 2", 3, "'$' is not understood"),
+        ("exp(x, x)", 1, "exp takes 1 argument, not 2"),
+        ("max(x)", 1, "max takes two or more"),
+        ("where(x, 1, 2)", 8, "begins with a comparison"),
+        ("x < 1", 3, "a comparison belongs"),
+        ("log(-1)*x", 1, "no number"),
+        ("x**99", 4, "exponent is over 64"),
+        ("", 1, "empty"),
+    ],
+)
+def test_errors_say_where_and_why(text, position, reason):
+    with pytest.raises(FormulaError) as error:
+        parse_formula(text)
+    assert error.value.position == position
+    assert reason in str(error.value)
+
+
+HARD_TO_COMPUTE = [
+    "max(" * 20 + "x" + ", sin(x))" * 20,
+    "+".join(f"max(sin({i}*x), cos({i}*x), exp(x))" for i in range(40)),
+    "exp(" * 30 + "x" + ")" * 30,
+    "(((x**64)**64)**64)**64",
+    "where(" * 15 + "x < 1" + ", x, 1)" * 15,
+    "where(sin(x) < cos(x)*exp(x), max(x, sin(x)), floor(exp(x)))",
+    "+".join(["x"] * 900),
+    "floor(exp(600))",
+    "sin(1e300)",
+    "log(2) + log(3) - log(6)",
+    "where(log(2) + log(3) > log(6), x, 1)",
+    "*".join(f"(x + {i})**9" for i in range(1, 90)),
+]
+
+
+@pytest.mark.parametrize("text", HARD_TO_COMPUTE, ids=lambda t: t[:20])
+def test_nothing_hangs(text):
+    with alarm(20), contextlib.suppress(FormulaError):
+        parse_formula(text)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "text",
+    ["x*tanh(exp(x))", "where(x > 0, x, exp(x) - 1)", "where(x > 0, sqrt(x), -log(1 - x))", "exp(x)/(1 + exp(x))", "log(1 + exp(x))"],
+)
+def test_stable_where_a_literal_reading_is_not(text, dtype):
+    x = torch.tensor([-1e4, -30, -1e-6, 0.5, 30, 1e4], dtype=dtype, requires_grad=True)
+    y = compile_formula(text)(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert y.dtype == dtype
+    assert bool(torch.isfinite(y).all())
+    assert bool(torch.isfinite(slope).all())

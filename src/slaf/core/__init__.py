@@ -11,6 +11,7 @@ from .ranks import OverRanks, Ranks
 from .registry import Registry, bind
 from .sharing import Sharing
 from .spec import Spec, parse, split
+from .wrap import wrap
 
 __all__ = [
     "INF",
@@ -41,4 +42,5 @@ __all__ = [
     "register",
     "require",
     "split",
+    "wrap",
 ]

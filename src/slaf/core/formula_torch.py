@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -30,16 +29,16 @@ def compile_formula(text: str, names: tuple[str, ...] = ("x",)) -> Callable[...,
     Raises:
         FormulaError: the formula cannot be read.
     """
-    tree = simplified(read_formula(text, names))
+    value = build(simplified(read_formula(text, names)))
     others = [n for n in names if n != "x"]
 
     def function(x: Tensor, **parameters: Value) -> Tensor:
         wide = x if x.dtype in (torch.float64, torch.float32) else x.float()
         values = {n: parameters[n].to(wide.dtype) if isinstance(parameters[n], Tensor) else parameters[n] for n in others}
-        y = evaluate(tree, {"x": wide, **values})
-        # the graph and NaN of x reach a constant too
-        y = y if isinstance(y, Tensor) else torch.full_like(wide, y)
-        return (y if y.shape == x.shape else y + torch.zeros_like(wide)).to(x.dtype)
+        y = value({"x": wide, **values})
+        if not isinstance(y, Tensor) or y.shape != x.shape:
+            y = y + 0 * wide  # a constant too has x's shape, its graph and its NaN
+        return y.to(x.dtype)
 
     return function
 
@@ -66,7 +65,9 @@ def _grows_fast(node: Node) -> bool:
 
 
 def _added_to_one(node: Node) -> Node | None:
-    """u where ``node`` is 1 + u or u + 1."""
+    """u where ``node`` is 1 + u, u + 1 or 1 - (-u)."""
+    if node.kind == "sub" and node.args[0].constant == 1:
+        return _negative(node.args[1])
     if node.kind != "add":
         return None
     left, right = node.args
@@ -77,76 +78,86 @@ def _negative(node: Node) -> Node:
     return node.args[0] if node.kind == "neg" else Node("neg", (node,))
 
 
-def evaluate(node: Node, env: Environment) -> Value:
-    """The value of ``node``: a tensor, or a float where no variable occurs."""
+def build(node: Node) -> Callable[[Environment], Value]:
+    """A function from the variables' values to the value of ``node``: a tensor, or a float where no variable occurs."""
     if node.constant is not None:
-        return node.constant
+        return lambda _: node.constant
     if node.kind == "name":
-        return env[node.value]
+        return lambda env: env[node.value]
     if node.kind == "where":
-        return _where(node, env)
-    args = [evaluate(a, env) for a in node.args]
+        return _where(node)
+    args = [build(a) for a in node.args]
     if node.kind == "pow":
-        return _power(*args)
+        return lambda env: _power(args[0](env), args[1](env))
     if node.kind in ("max", "min"):
-        pick = torch.maximum if node.kind == "max" else torch.minimum
-        total = args[0]
-        for a in args[1:]:
-            total = pick(*_tensors(total, a, env["x"]))
-        return total
+        return _extreme(torch.maximum if node.kind == "max" else torch.minimum, args)
     operation = _OPERATIONS[node.kind]
-    return operation(*args) if node.kind in _BINARY else operation(_tensors(args[0], 0.0, env["x"])[0])
+    if node.kind in _ARITHMETIC:
+        return lambda env: operation(*(a(env) for a in args))
+    return lambda env: operation(_tensor(args[0](env), env["x"]))
 
 
-def _tensors(a: Value, b: Value, like: Tensor) -> tuple[Tensor, Tensor]:
-    return tuple(t if isinstance(t, Tensor) else torch.full((), t, dtype=like.dtype, device=like.device) for t in (a, b))  # type: ignore[return-value]
+def _tensor(a: Value, like: Tensor) -> Tensor:
+    return a if isinstance(a, Tensor) else torch.full((), a, dtype=like.dtype, device=like.device)
+
+
+def _extreme(pick: Callable[[Tensor, Tensor], Tensor], args: list[Callable[[Environment], Value]]) -> Callable[[Environment], Value]:
+    def value(env: Environment) -> Tensor:
+        total, *others = (_tensor(a(env), env["x"]) for a in args)
+        for other in others:
+            total = pick(total, other)
+        return total
+
+    return value
 
 
 def _power(base: Value, exponent: Value) -> Value:
     if isinstance(exponent, float):
         if exponent == 0.5:
-            return _root(base)
+            return torch.sqrt(base)
         if exponent.is_integer():
             return base ** int(exponent)
-    if isinstance(base, float):
-        return torch.pow(base, exponent)
-    return base**exponent
+    return torch.pow(base, exponent)
 
 
-def _root(u: Tensor) -> Tensor:
-    return torch.sqrt(u)
+def _saturating(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda u: function(u.clamp(max=math.log(torch.finfo(u.dtype).max) * (1 - 1e-6)))
 
 
-def _exp(u: Tensor) -> Tensor:
-    return torch.exp(u.clamp(max=math.log(torch.finfo(u.dtype).max) * (1 - 1e-6)))
-
-
-def _where(node: Node, env: Environment) -> Tensor:
+def _where(node: Node) -> Callable[[Environment], Value]:
     condition, yes, no = node.args
-    left, right = _tensors(evaluate(condition.args[0], env), evaluate(condition.args[1], env), env["x"])
-    holds = _COMPARE[condition.kind](left, right)
-    x = env["x"]
-    parts = []
-    for part, taken in ((yes, holds), (no, ~holds)):
-        harmless = _harmless(part, tuple(env))
-        seen = x if harmless is None else torch.where(taken, x, torch.full((), harmless, dtype=x.dtype, device=x.device))
-        parts.append(evaluate(part, {**env, "x": seen}))
-    return torch.where(holds, *_tensors(parts[0], parts[1], x))
+    compare, left, right = _COMPARE[condition.kind], build(condition.args[0]), build(condition.args[1])
+    branches = [(build(part), _harmless(part)) for part in (yes, no)]
+
+    def value(env: Environment) -> Tensor:
+        x = env["x"]
+        holds = compare(_tensor(left(env), x), _tensor(right(env), x))
+        parts = []
+        for (part, harmless), taken in zip(branches, (holds, ~holds), strict=True):
+            seen = x if harmless is None else torch.where(taken, x, _tensor(harmless, x))
+            parts.append(_tensor(part({**env, "x": seen}), x))
+        return torch.where(holds, parts[0], parts[1])
+
+    return value
 
 
-@lru_cache(maxsize=1024)
-def _harmless(node: Node, names: tuple[str, ...]) -> float | None:
+def _harmless(node: Node) -> float | None:
     """An x at which the part is finite, slope included, as far as trying tells; None where nothing in it can fail."""
     if not _may_fail(node):
         return None
+    part, names = build(node), _names(node)
     with torch.enable_grad():
         for point in (1.0, 0.5, -0.5, -1.0, 2.0, -2.0, 4.0, -4.0):
             x = torch.tensor(point, dtype=torch.float64, requires_grad=True)
-            y = evaluate(node, dict.fromkeys(names, 1.0) | {"x": x})
-            slope = torch.autograd.grad(y, x, allow_unused=True, materialize_grads=True)[0]
+            y = _tensor(part(dict.fromkeys(names, 1.0) | {"x": x}), x) + 0 * x
+            slope = torch.autograd.grad(y, x)[0]
             if math.isfinite(y.detach()) and math.isfinite(slope):
                 return point
     return None
+
+
+def _names(node: Node) -> set[str]:
+    return {node.value} if node.kind == "name" else set().union(*(_names(a) for a in node.args))
 
 
 def _may_fail(node: Node) -> bool:
@@ -157,16 +168,16 @@ def _may_fail(node: Node) -> bool:
 
 
 _COMPARE = {"lt": torch.lt, "le": torch.le, "gt": torch.gt, "ge": torch.ge}
-_BINARY = {"add", "sub", "mul", "div", "neg"}
+_ARITHMETIC = {"add", "sub", "mul", "div", "neg"}
 _OPERATIONS: dict[str, Callable[..., Value]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
     "div": lambda a, b: a / b,
     "neg": lambda a: -a,
-    "exp": _exp,
+    "exp": _saturating(torch.exp),
     "log": torch.log,
-    "sqrt": _root,
+    "sqrt": torch.sqrt,
     "abs": torch.abs,
     "sign": torch.sign,
     "erf": torch.erf,
@@ -185,7 +196,7 @@ _OPERATIONS: dict[str, Callable[..., Value]] = {
     "atanh": torch.atanh,
     "floor": torch.floor,
     "log1p": torch.log1p,
-    "expm1": lambda u: torch.expm1(u.clamp(max=math.log(torch.finfo(u.dtype).max) * (1 - 1e-6))),
+    "expm1": _saturating(torch.expm1),
     "sigmoid": torch.sigmoid,
     "softplus": F.softplus,
 }

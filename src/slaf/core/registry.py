@@ -93,8 +93,9 @@ def bind(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
     known = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     positional = [n for n, p in parameters.items() if p.kind == p.POSITIONAL_OR_KEYWORD]
     variadic = any(p.kind == p.VAR_POSITIONAL for p in parameters.values())
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
     for name in kwargs:
-        if name not in known:
+        if name not in known and not takes_any:
             own = [n for n in known if n not in ("device", "dtype", "inplace")]
             raise SlafError(f"{what} has no argument {name!r}; it takes {', '.join(own) or 'none'}{nearest(name, own)}")
     if len(args) > len(positional) and not variadic:

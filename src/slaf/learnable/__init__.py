@@ -1,5 +1,6 @@
 """Families whose θ is trained with the network, ``SLAF`` first. Imports fit, bases and core."""
 
+from .formula import from_formula
 from .slaf import SLAF
 
-__all__ = ["SLAF"]
+__all__ = ["SLAF", "from_formula"]
