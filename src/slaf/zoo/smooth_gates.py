@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slaf.core import INF, Facts, Paper, activation
 
-from ._half import in_float32
+from ._precision import in_float32
 
 
 @activation(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slaf.core import INF, Facts, Paper, Param, activation
 
-from ._half import in_float32
+from ._precision import in_float32
 
 _GOLDEN = Paper("The Quest for the Golden Activation Function", "Basirat, Roth", 2018, "arXiv:1808.00783")
 _SWISH_MIN, _SWISH_SLOPE = -0.27846454276107380, 1.0998393201288669  # silu at its critical point; its steepest slope
