@@ -7,12 +7,17 @@ Coefficients are (degree + 1, count, cells + 2): piece j counts from the extrapo
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Grid", "PiecewisePolynomial"]
+from slaf.core.activation import standard_normal_nodes
+
+from .family import Family
+
+__all__ = ["Grid", "PiecewisePolynomial", "second_moment"]
 
 
 class Grid(NamedTuple):
@@ -209,6 +214,14 @@ class PiecewisePolynomial(NamedTuple):
             polynomial = sum((sympy.Float(v) * local**k for k, v in enumerate(c) if v), sympy.Integer(0))
             pieces.append((polynomial, True if next_start is None else x < sympy.Float(next_start)))
         return sympy.Piecewise(*pieces)
+
+
+def second_moment(family: Family, kinks: Iterable[float]) -> float:
+    """E f(z)² for z ~ N(0, 1), averaged over θ, by quadrature with panels that end at ``kinks``."""
+    z, weight = standard_normal_nodes(kinks)
+    parameter = next(family.parameters())
+    values = family.curves(z.to(parameter.device, parameter.dtype)).to("cpu", torch.float64)
+    return float((values.square() * weight[:, None]).sum(0).mean())
 
 
 def _run_maximum(values: Tensor, begin: Tensor, end: Tensor, row: Tensor | None) -> Tensor:

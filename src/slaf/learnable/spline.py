@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slaf.core import INF, Facts, Paper, SlafError, Spec
 
 from .family import Family, register
-from .piecewise import Grid, PiecewisePolynomial
+from .piecewise import Grid, PiecewisePolynomial, second_moment
 from .spline_fit import Target, extended, solve, target_values
 from .statistics import small_dtype
 
@@ -209,23 +209,28 @@ class UniformSpline(Family):
         rows = self.sharing.per_site(torch.arange(self.sharing.count))
         return self.pieces().expression(int(rows[site if len(rows) > 1 else 0]))
 
+    def second_moment(self) -> float:
+        """E f(z)² for z ~ N(0, 1), by quadrature with panels that end at the knots; averaged over θ."""
+        return second_moment(self, self.grid.breakpoints().tolist())
+
     @property
     def facts(self) -> Facts:  # type: ignore[override]
-        """What holds now: the knots at which some θ is not smooth, and with one θ its Lipschitz constant."""
+        """What holds now: smoothness and kinks where they are the same for every θ, the Lipschitz constant where there is one θ."""
         if self.coefficients.is_meta:
             return self.describe()
         with torch.no_grad():
             pieces = self.pieces()
             left, right = pieces.at_knots()
-            jumps = ((right - left).abs() > 1e-7 * (1 + left.abs())).any(1).cpu()
+            broken = ((right - left).abs() > 1e-7 * (1 + left.abs())).cpu()
             steepest = float(pieces.steepest()) if self.sharing.count == 1 else None
-        kinks = tuple(k for k, broken in zip(self.grid.breakpoints().tolist(), jumps.any(0).tolist(), strict=True) if broken)
-        smooth = next((order for order, broken in enumerate(jumps.any(1).tolist()) if broken), INF)
+        of_one, alike = broken[:, 0], bool((broken == broken[:, :1]).all())
+        kinks = tuple(self.grid.breakpoints()[of_one.any(0)].tolist())
+        smooth = next((order for order, jumps in enumerate(of_one.any(1).tolist()) if jumps), INF)
         return Facts(
             name=self.name,
             paper=self.paper,
-            smoothness=smooth,
-            kinks=kinks,
+            smoothness=smooth if alike else None,
+            kinks=kinks if alike else None,
             lipschitz=steepest,
             tags=("learnable", "spline"),
             summary=self.summary,
