@@ -28,10 +28,8 @@ _RSIGELU = Paper("RSigELU: A nonlinear activation function for deep neural netwo
         lipschitz=lambda alpha, beta: max(1.0, abs(alpha * beta)),
         kinks=(0.0,),
         critical_points=(),
-        antiderivative=lambda alpha, beta: (
-            "max(x, 0)**2/2 + alpha/beta*(abs(beta*min(x, 0)) + log1p(exp(-2*abs(beta*min(x, 0)))) - log(2))"
-            if alpha * beta
-            else "max(x, 0)**2/2"
+        antiderivative=(
+            "max(x, 0)**2/2 + where(abs(beta) > 0, alpha/beta*(abs(beta*min(x, 0)) + log1p(exp(-2*abs(beta*min(x, 0)))) - log(2)), 0)"
         ),
         tags=("learnable",),
         summary="A line that turns into a tanh for negative inputs, both of whose scales are learned.",

@@ -24,7 +24,10 @@ def _srelu_parity(t_left: float, a_left: float, t_right: float, a_right: float) 
 @activation(
     Facts(
         name="srelu",
-        formula="where(x > t_right, t_right + a_right*(x - t_right), where(x < t_left, t_left + a_left*(x - t_left), x))",
+        formula=(
+            "where(x > max(t_left, t_right), max(t_left, t_right) + a_right*(x - max(t_left, t_right)),"
+            " where(x < t_left, t_left + a_left*(x - t_left), x))"
+        ),
         paper=Paper(
             "Deep Learning with S-shaped Rectified Linear Activation Units", "Jin, Xu, Feng, Wei, Xiong, Yan", 2015, "arXiv:1512.07030"
         ),
@@ -44,7 +47,7 @@ def _srelu_parity(t_left: float, a_left: float, t_right: float, a_right: float) 
         kinks=_srelu_kinks,
         critical_points=(),
         antiderivative=(
-            "x**2/2 + (a_right - 1)*(max(x - t_right, 0)**2 - max(-t_right, 0)**2)/2"
+            "x**2/2 + (a_right - 1)*(max(x - max(t_left, t_right), 0)**2 - max(-max(t_left, t_right), 0)**2)/2"
             " + (a_left - 1)*(min(x - t_left, 0)**2 - min(-t_left, 0)**2)/2"
         ),
         tags=("learnable",),
@@ -61,8 +64,10 @@ def srelu(
 ) -> Tensor:
     """x between t_left and t_right, a line of slope a_left or a_right from there on.
 
-    Where training makes t_left exceed t_right, the right line comes first: finite, but with a jump.
+    A t_right that training drives below t_left is taken as t_left.
     """
+    t_left, t_right = (torch.as_tensor(t, dtype=x.dtype, device=x.device) for t in (t_left, t_right))
+    t_right = torch.maximum(t_left, t_right)
     left = torch.where(x < t_left, t_left + a_left * (x - t_left), x)
     return torch.where(x > t_right, t_right + a_right * (x - t_right), left)
 

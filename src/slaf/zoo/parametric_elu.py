@@ -13,7 +13,7 @@ from ._precision import at_least, in_float32
 @activation(
     Facts(
         name="pelu",
-        formula="where(x > 0, a/b*x, a*(exp(x/b) - 1))",
+        formula="where(x > 0, a/max(b, 0.001)*x, a*(exp(x/max(b, 0.001)) - 1))",
         paper=Paper(
             "Parametric Exponential Linear Unit for Deep Convolutional Neural Networks",
             "Trottier, Giguère, Chaib-draa",
@@ -31,7 +31,7 @@ from ._precision import at_least, in_float32
         lipschitz=lambda a, b: a / max(b, 1e-3),
         kinks=(0.0,),
         critical_points=(),
-        antiderivative="a/b*max(x, 0)**2/2 + a*(b*expm1(min(x, 0)/b) - min(x, 0))",
+        antiderivative="a/max(b, 0.001)*max(x, 0)**2/2 + a*(max(b, 0.001)*expm1(min(x, 0)/max(b, 0.001)) - min(x, 0))",
         tags=("learnable",),
         summary="ELU whose saturation and decay are learned, and whose slope stays continuous.",
     )
@@ -50,7 +50,7 @@ def _mpelu_range(alpha: float, beta: float = 1.0) -> tuple[float, float]:
 @activation(
     Facts(
         name="mpelu",
-        formula="where(x > 0, x, alpha*(exp(beta*x) - 1))",
+        formula="where(x > 0, x, alpha*(exp(max(beta, 0)*x) - 1))",
         paper=Paper(
             "Improving Deep Neural Network with Multiple Parametric Exponential Linear Units",
             "Li, Fan, Li, Wu, Ming",
@@ -68,9 +68,7 @@ def _mpelu_range(alpha: float, beta: float = 1.0) -> tuple[float, float]:
         lipschitz=lambda alpha, beta: max(1.0, abs(alpha) * beta),
         kinks=(0.0,),
         critical_points=(),
-        antiderivative=lambda alpha, beta: (  # noqa: ARG005
-            "max(x, 0)**2/2 + alpha*(expm1(beta*min(x, 0))/beta - min(x, 0))" if beta > 0 else "max(x, 0)**2/2"
-        ),
+        antiderivative="max(x, 0)**2/2 + where(beta > 0, alpha*(expm1(beta*min(x, 0))/beta - min(x, 0)), 0)",
         tags=("learnable",),
         summary="ELU whose saturation and decay are learned apart: ReLU, PReLU-like and ELU in one.",
     )
@@ -119,7 +117,7 @@ def _preu_range(alpha: float, beta: float) -> tuple[float, float]:
 @activation(
     Facts(
         name="preu",
-        formula="where(x > 0, alpha*x, alpha*x*exp(beta*x))",
+        formula="where(x > 0, alpha*x, alpha*x*exp(max(beta, 0)*x))",
         paper=Paper("Rectified Exponential Units for Convolutional Neural Networks", "Ying et al.", 2019),
         params={
             "alpha": Param(1.0, learnable=True, doc="scale, learned"),
@@ -132,8 +130,8 @@ def _preu_range(alpha: float, beta: float) -> tuple[float, float]:
         lipschitz=lambda alpha, beta: abs(alpha),  # noqa: ARG005
         kinks=lambda alpha, beta: (0.0,) if alpha * max(beta, 0) else (),
         critical_points=lambda alpha, beta: (-1 / beta,) if alpha * max(beta, 0) else (),
-        antiderivative=lambda alpha, beta: (  # noqa: ARG005
-            "alpha*(max(x, 0)**2/2 + (beta*min(x, 0)*exp(beta*min(x, 0)) - expm1(beta*min(x, 0)))/beta**2)" if beta > 0 else "alpha*x**2/2"
+        antiderivative=(
+            "alpha*(max(x, 0)**2/2 + where(beta > 0, (beta*min(x, 0)*exp(beta*min(x, 0)) - expm1(beta*min(x, 0)))/beta**2, min(x, 0)**2/2))"
         ),
         tags=("learnable",),
         summary="A line that turns into x exp(x) for negative inputs, both scales learned.",

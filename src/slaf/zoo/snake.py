@@ -16,7 +16,7 @@ _BIGVGAN = Paper(
 @activation(
     Facts(
         name="snake",
-        formula=lambda alpha: "x + sin(alpha*x)**2/alpha" if alpha else "x",
+        formula="where(abs(alpha) > 0, x + sin(alpha*x)**2/alpha, x)",
         paper=_SNAKE,
         params={"alpha": Param(1.0, learnable=True, doc="frequency, learned; x at 0")},
         range=(-INF, INF),
@@ -26,7 +26,7 @@ _BIGVGAN = Paper(
         lipschitz=lambda alpha: 2.0 if alpha else 1.0,
         kinks=(),
         # f' touches 0 at infinitely many points: not listed, and not needed for bounds of a monotone function
-        antiderivative=lambda alpha: "x**2/2 + x/(2*alpha) - sin(2*alpha*x)/(4*alpha**2)" if alpha else "x**2/2",
+        antiderivative="x**2/2 + where(abs(alpha) > 0, x/(2*alpha) - sin(2*alpha*x)/(4*alpha**2), 0)",
         tags=("learnable", "periodic"),
         summary="A line with a squared sine of learned frequency on it, so that networks extrapolate periodic functions.",
     )
@@ -45,7 +45,7 @@ def snake(x: Tensor, alpha: float | Tensor = 1.0) -> Tensor:
 @activation(
     Facts(
         name="snake_beta",
-        formula="x + sin(alpha*x)**2/beta",
+        formula="x + sin(alpha*x)**2/max(beta, 0.000000001)",
         paper=_BIGVGAN,
         params={
             "alpha": Param(1.0, learnable=True, doc="frequency, learned"),
@@ -57,9 +57,7 @@ def snake(x: Tensor, alpha: float | Tensor = 1.0) -> Tensor:
         smoothness=INF,
         lipschitz=lambda alpha, beta: 1 + abs(alpha) / max(beta, 1e-9),
         kinks=(),
-        antiderivative=lambda alpha, beta: (  # noqa: ARG005
-            "x**2/2 + x/(2*beta) - sin(2*alpha*x)/(4*alpha*beta)" if alpha else "x**2/2"
-        ),
+        antiderivative="x**2/2 + where(abs(alpha) > 0, x/2 - sin(2*alpha*x)/(4*alpha), 0)/max(beta, 0.000000001)",
         tags=("learnable", "periodic"),
         summary="Snake whose frequency and magnitude are learned apart.",
     )
