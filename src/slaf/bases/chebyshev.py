@@ -1,7 +1,17 @@
 """Chebyshev polynomials of the first kind: φ_k(u) = cos(k arccos u), bounded by 1 on [-1, 1]."""
 
-from slaf.kernels import Recurrence
+from dataclasses import dataclass
 
-from .base import Basis, register_basis
+from .base import register_basis
+from .polynomial import CHEBYSHEV, PolynomialBasis
 
-chebyshev = register_basis(Basis("chebyshev", Recurrence(a=(1.0, 2.0), b=(0.0, 1.0))))
+__all__ = ["Chebyshev"]
+
+
+@register_basis
+@dataclass(frozen=True, repr=False)
+class Chebyshev(PolynomialBasis):
+    """φ_k(u) = T_k(u): 1 at u = 1, within [-1, 1] on the domain."""
+
+    name = "chebyshev"
+    recurrence = CHEBYSHEV

@@ -1,20 +1,99 @@
-"""Polynomials, one per channel or unit, in a basis over a shifted and scaled variable: what a polynomial activation is in evaluation."""
+"""Polynomial bases, and polynomials in them over a shifted and scaled variable: what a polynomial activation is in evaluation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from slaf.kernels import Recurrence
+from slaf.kernels.series import _terms, clenshaw
 
-__all__ = ["POWERS", "Polynomials", "substitute", "times_u"]
+from .base import Basis, Matrix, check_degree, check_order
+
+__all__ = ["CHEBYSHEV", "POWERS", "PolynomialBasis", "Polynomials", "substitute", "times_u"]
 
 POWERS = Recurrence((1.0,), (0.0,))
 """1, u, u², …"""
+CHEBYSHEV = Recurrence((1.0, 2.0), (0.0, 1.0))
+"""1, u, 2u² - 1, …"""
+
+
+@dataclass(frozen=True, repr=False)
+class PolynomialBasis(Basis):
+    """A basis in which φ_k is a polynomial of degree k, given by its three-term recurrence; count means degree everywhere.
+
+    Class attributes:
+        recurrence: how the terms follow one another.
+        evaluated_in: the family over u/``half_width`` in which combinations are evaluated; ``None``: its own.
+    """
+
+    recurrence: ClassVar[Recurrence]
+    evaluated_in: ClassVar[Recurrence | None] = None
+    default_terms: ClassVar[int] = 7
+
+    def check_terms(self, count: object) -> int:
+        return check_degree(count)
+
+    def evaluate(self, u: Tensor, count: int) -> Tensor:
+        return torch.stack(list(_terms(u, count, self.recurrence)), -1)
+
+    def derivative(self, u: Tensor, count: int, order: int = 1) -> Tensor:
+        matrix = np.linalg.matrix_power(self.recurrence.derivative(count), check_order(order))[1:]
+        return self._with_constant(u, count) @ _constant(matrix.T, u)
+
+    def antiderivative(self, u: Tensor, count: int) -> Tensor:
+        matrix = _constant(_integrals(self.recurrence, count)[1:].T, u)
+        at_zero = self._with_constant(torch.zeros((), dtype=u.dtype, device=u.device), count + 1)
+        return (self._with_constant(u, count + 1) - at_zero) @ matrix
+
+    def _with_constant(self, u: Tensor, count: int) -> Tensor:
+        return torch.cat([torch.ones_like(u)[..., None], self.evaluate(u, count)], -1)
+
+    def mixing(self, count: int) -> Matrix | None:
+        """To ψ_0 … ψ_K, the family of ``evaluated_in``; ``None`` without it."""
+        return None if self.evaluated_in is None else _in_family(self.recurrence, self.evaluated_in, self.half_width, count)[1:]
+
+    def combine(self, u: Tensor, coefficients: Tensor, count: int) -> Tensor:  # noqa: ARG002 - the coefficients say how many
+        if self.evaluated_in is not None:
+            return clenshaw(u * (1 / self.half_width), coefficients, self.evaluated_in)
+        return clenshaw(u, torch.cat([torch.zeros_like(coefficients[:1]), coefficients]), self.recurrence)
+
+    def expressions(self, x: Any, count: int) -> list[Any]:
+        import sympy
+
+        rows = self.recurrence.to_monomial(count)[1:]
+        return [sum((sympy.Float(c) * x**j for j, c in enumerate(row) if c), sympy.Integer(0)) for row in rows.tolist()]
+
+    def to_monomial(self, coefficients: Tensor) -> Tensor:
+        """From c with Σ c_k φ_k, k = 0 … K, to the coefficients of 1, u, …, u^K: (…, K + 1) → (…, K + 1)."""
+        return coefficients @ _constant(self.recurrence.to_monomial(coefficients.shape[-1] - 1), coefficients)
+
+    def from_monomial(self, coefficients: Tensor) -> Tensor:
+        """From the coefficients of 1, u, …, u^K to those of φ_0 … φ_K: (…, K + 1) → (…, K + 1)."""
+        return coefficients @ _constant(_in_family(POWERS, self.recurrence, 1.0, coefficients.shape[-1] - 1), coefficients)
+
+
+@lru_cache(maxsize=256)
+def _in_family(family: Recurrence, other: Recurrence, scale: float, degree: int) -> Matrix:
+    """Row k holds φ_k(scale·v) of ``family`` in ψ_0(v) … of ``other``: by the recurrences, so that no system need be solved."""
+    times_v = other.times_u(degree + 1)[:, : degree + 1]
+    rows = [np.eye(1, degree + 1)[0]]
+    for k in range(degree):
+        a, b = family.factors(k)
+        rows.append(a * scale * (rows[k] @ times_v) - (b * rows[k - 1] if k else 0))
+    return np.stack(rows)
+
+
+@lru_cache(maxsize=256)
+def _integrals(recurrence: Recurrence, degree: int) -> Matrix:
+    """Row k holds a polynomial with derivative φ_k in the family, k = 0 … degree: (degree + 1, degree + 2)."""
+    slopes = recurrence.derivative(degree + 1)[1:, :-1]  # lower triangular: φ_j' has degree j - 1
+    return np.hstack([np.zeros((degree + 1, 1)), np.linalg.inv(slopes)])
 
 
 def _constant(matrix: Any, like: Tensor) -> Tensor:
@@ -72,8 +151,6 @@ class Polynomials:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Values at ``x`` of shape (n,) or (n, sites): (n, sites)."""
-        from slaf.kernels.series import clenshaw
-
         u = (x.to(torch.float64).reshape(len(x), -1) - self.center) * self.rscale
         return clenshaw(u, self.coefficients.T.unsqueeze(1), self.recurrence)
 

@@ -1,7 +1,17 @@
 """Powers: φ_k(u) = u^k, the Taylor basis of the SLAF paper (arXiv:1906.09529)."""
 
-from slaf.kernels import Recurrence
+from dataclasses import dataclass
 
-from .base import Basis, register_basis
+from .base import register_basis
+from .polynomial import POWERS, PolynomialBasis
 
-power = register_basis(Basis("power", Recurrence(a=(1.0,), b=(0.0,))))
+__all__ = ["Power"]
+
+
+@register_basis
+@dataclass(frozen=True, repr=False)
+class Power(PolynomialBasis):
+    """φ_k(u) = u^k."""
+
+    name = "power"
+    recurrence = POWERS

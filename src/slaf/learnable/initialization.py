@@ -9,13 +9,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from slaf.bases import basis
+from slaf.bases import Basis
 from slaf.core import SlafError, make
 from slaf.fit import Normal, least_squares
 
-__all__ = ["SQUASH", "Form", "Start", "fitted_start"]
+__all__ = ["SQUASH", "Form", "Start", "fitted_start", "squash_to_domain"]
 
 SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda u: u, "tanh": torch.tanh, "clamp": lambda u: u.clamp(-1, 1)}
+
+
+def squash_to_domain(s: Tensor, squash: str, basis: Basis) -> Tensor:
+    """u = squash(s)·h, h half the length of the domain of ``basis``."""
+    u = SQUASH[squash](s)
+    return u if basis.half_width == 1 else u * basis.half_width
 
 
 class Start(NamedTuple):
@@ -38,10 +44,12 @@ def _function(target: str | Callable[[Tensor], Tensor]) -> Callable[[Tensor], Te
 
 
 class Form(NamedTuple):
-    """What is fitted: the basis over ``squash((z - mean)/std/input_scale)``, or over z itself where ``input_scale`` is None."""
+    """What is fitted: ``terms`` terms over ``squash((z - mean)/std/input_scale)``, times half the length of the domain; over
+    ``squash(z)`` where ``input_scale`` is None, and z itself where there is no squash either.
+    """
 
-    basis: str
-    degree: int
+    basis: Basis
+    terms: int
     squash: str
     input_scale: float | None
     normalize: bool
@@ -54,11 +62,13 @@ def fitted_start(target: str | Callable[[Tensor], Tensor], form: Form) -> Start:
 
 
 def _fit(target: str | Callable[[Tensor], Tensor], form: Form) -> Start:
-    family, density = basis(form.basis), form.density
+    density = form.density
 
     def terms(x: Tensor) -> Tensor:
+        if form.input_scale is None and form.squash == "none":
+            return form.basis.evaluate(x, form.terms)
         s = x if form.input_scale is None else (x - density.mean) / density.std / form.input_scale
-        return family.evaluate(SQUASH[form.squash](s), form.degree)
+        return form.basis.evaluate(squash_to_domain(s, form.squash, form.basis), form.terms)
 
     x, weight = density.nodes()
     values = terms(x)

@@ -8,6 +8,7 @@ __all__ = ["DEFAULTS", "PRESETS"]
 
 DEFAULTS: dict[str, Any] = {
     "degree": 7,
+    "terms": None,  # as many as the basis says
     "basis": "chebyshev",
     "share": "group",  # see default_groups
     "normalize": "none",

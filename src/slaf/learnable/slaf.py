@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slaf.bases import bases
+from slaf.bases import Basis, PolynomialBasis
 from slaf.bases import basis as find_basis
-from slaf.bases.base import check_degree
-from slaf.bases.polynomial import POWERS, Polynomials
-from slaf.core import INF, Activation, Facts, Paper, Sharing, SlafError, Spec, activations, one_of
+from slaf.bases.polynomial import Polynomials
+from slaf.core import INF, Activation, Facts, Paper, Sharing, SlafError, Spec, activations, one_of, parse
 from slaf.core.elementwise import spread_over_sites
-from slaf.core.sharing import broadcast
+from slaf.core.quadrature import standard_normal_nodes
 from slaf.fit import Normal
-from slaf.kernels import series
-from slaf.kernels.series import clenshaw, standardize
 
-from .initialization import SQUASH, Form, fitted_start
+from .folded import Folded
+from .initialization import SQUASH, Form, fitted_start, squash_to_domain
+from .mixing import Mixing
 from .presets import DEFAULTS, PRESETS
 from .statistics import InputStatistics, TermStatistics, small_dtype
+from .summed import Summed
 
 __all__ = ["SLAF"]
 
@@ -31,6 +31,8 @@ _PAPER = Paper(
     "Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529"
 )
 OWN_UP_TO, GROUPS_BEYOND = 24, 8
+MAX_KINKS = 1000
+"""Of all channels together: beyond, quadrature does not split at them."""
 _PAPER_INITS = ("paper", "paper_no_offset")
 
 
@@ -51,24 +53,38 @@ def _positive_number(argument: str, value: object, allow_zero: bool = False) -> 
     return float(value)  # type: ignore[arg-type]
 
 
+def _number_of_terms(basis: Basis, default_degree: int, degree: int | None, terms: int | None) -> int:
+    """K from the argument that the basis takes, or its default; raises where the other one was given."""
+    if isinstance(basis, PolynomialBasis):
+        if terms is not None:
+            raise SlafError(f"terms={terms!r} is for bases that are not polynomial; basis {basis} takes degree")
+        return basis.check_terms(default_degree if degree is None else degree)
+    if degree is not None:
+        raise SlafError(f"degree={degree!r} is for polynomial bases; basis {basis} takes terms")
+    return basis.check_terms(basis.default_terms if terms is None else terms)
+
+
 class SLAF(Activation):
-    """y = Σ_k a_k N_k(φ_k(s(z))) + b, k = 1 … degree: a learned polynomial (in evaluation, with ``squash=none``).
+    """y = Σ_k a_k N_k(φ_k(s(z))) + b, k = 1 … K: over a polynomial basis, a learned polynomial (in evaluation, with ``squash=none``).
 
     The default is degree 7 in Chebyshev polynomials of the standardised input over 3, started as GELU.
 
     Args:
-        degree: K, 1 to 24.
-        basis: φ, ``"chebyshev"`` or ``"power"``.
+        degree: K for a polynomial basis, 1 to 24.
+        basis: φ, one of :data:`slaf.bases.bases`, with its own parameters where it has some: ``"bspline(degree=2)"``. What s gives
+            lies mostly in [-1, 1], which is stretched to the basis' domain.
         share: one set of coefficients per ``"layer"``, ``"channel"``, ``"group"`` or ``"unit"``; statistics are always per channel
             (or unit). Not given: as many groups as :func:`default_groups` says.
-        normalize: N_k, ``"none"`` or ``"batch"``: every term standardised by its own batch statistics, as in the paper.
+        normalize: N_k, ``"none"`` or, for polynomial bases, ``"batch"``: every term standardised by its own batch statistics, as in the
+            paper.
         input: s before the scale, ``"affine"``: standardised by running statistics with gradients as in batch normalisation (batch
             renormalisation, arXiv:1702.03275), so training and evaluation agree; ``"batch"``: by batch statistics in training;
             ``"identity"``: as it comes.
-        input_scale: the standardised input is divided by it, so that it lies mostly in [-1, 1].
+        input_scale: the standardised input is divided by it, so that it lies mostly in [-1, 1]. With ``input=identity`` a polynomial
+            basis takes the input itself; for any other the input is divided by it too: ±input_scale are the ends of the domain.
         squash: ``"tanh"`` or ``"clamp"`` after that; then it is no polynomial any more.
         init: any activation string or function, fitted over N(0, 1); ``"paper"``: a_k ~ N(0, 1), plus 1 for k = 1, b = 0.1;
-            ``"paper_no_offset"``: without that 1.
+            ``"paper_no_offset"``: without that 1. Both are for polynomial bases.
         init_noise: standard deviation of noise added to the fitted coefficients.
         coefficient_scale: a_k and b are learned divided by it, so under Adam they move that much more slowly than the weights.
         gate: multiply a_k by σ(u_k), u_k learned and shared by the layer (the paper's parametrisations A and C).
@@ -76,6 +92,7 @@ class SLAF(Activation):
             what is given beside it wins. Without it, what is not given is as in :data:`slaf.learnable.presets.DEFAULTS`.
         momentum: the weight of the newest batch in the running statistics.
         eps: added to variances; ``None``: 1e-5 for the input's, 1e-10 of the second moment for the terms'.
+        terms: K for a basis that is not polynomial; as many as the basis says, if not given.
         num_channels, groups, num_features, channel_dim: see :class:`slaf.core.Sharing`.
         inplace: refused: backward needs the input.
 
@@ -100,7 +117,7 @@ class SLAF(Activation):
     def __init__(
         self,
         degree: int | None = None,
-        basis: str | None = None,
+        basis: str | Spec | Basis | None = None,
         share: str | None = None,
         normalize: str | None = None,
         input: str | None = None,
@@ -113,6 +130,7 @@ class SLAF(Activation):
         preset: str | None = None,
         momentum: float | None = None,
         eps: float | None = None,
+        terms: int | None = None,
         *,
         num_channels: int | None = None,
         groups: int | None = None,
@@ -125,12 +143,15 @@ class SLAF(Activation):
         super().__init__()
         self.refuse_inplace(inplace)
         given = {k: v for k, v in locals().items() if k in DEFAULTS and v is not None}
+        if basis is not None:
+            given["basis"] = str(find_basis(basis))
         self._config = given | ({} if preset is None else {"preset": one_of("preset", preset, PRESETS)})
         base = DEFAULTS | ({} if preset is None else PRESETS[preset])
         self._config = {k: v for k, v in self._config.items() if k == "preset" or v != base[k]}
         chosen = base | given
-        self.degree = check_degree(chosen["degree"])
-        self.basis = find_basis(one_of("basis", chosen["basis"], bases.names()))
+        self.basis = find_basis(chosen["basis"])
+        self._evaluation = Folded(self.basis) if isinstance(self.basis, PolynomialBasis) else Summed(self.basis)
+        self.num_terms = _number_of_terms(self.basis, chosen["degree"], degree, terms)
         self.normalize = one_of("normalize", chosen["normalize"], ("none", "batch"))
         self.input = one_of("input", chosen["input"], ("affine", "batch", "identity"))
         self.squash = one_of("squash", chosen["squash"], tuple(SQUASH))
@@ -141,6 +162,7 @@ class SLAF(Activation):
         momentum = _positive_number("momentum", chosen["momentum"])
         if momentum > 1:
             raise SlafError(f"momentum must be at most 1; got {momentum!r}")
+        self._refuse_for_others()
         eps = None if chosen["eps"] is None else _positive_number("eps", chosen["eps"], allow_zero=True)
         if "share" not in given and chosen["share"] == "group" and groups is None:
             groups = default_groups(num_channels)
@@ -148,21 +170,43 @@ class SLAF(Activation):
         if (self.input != "identity" or self.normalize == "batch") and self.sharing.num_channels is None:
             raise SlafError("slaf keeps statistics per channel, so it needs num_channels (or input=identity, normalize=none, share=layer)")
         made = {"device": device, "dtype": dtype}
-        self.weight = nn.Parameter(torch.empty(self.sharing.count, self.degree, **made))
+        self.weight = nn.Parameter(torch.empty(self.sharing.count, self.num_terms, **made))
         self.bias = nn.Parameter(torch.empty(self.sharing.count, **made))
-        self.gate = nn.Parameter(torch.empty(1, self.degree, **made)) if chosen["gate"] else None
+        self.gate = nn.Parameter(torch.empty(1, self.num_terms, **made)) if chosen["gate"] else None
         self.input_statistics: InputStatistics | None = None
         self.term_statistics: TermStatistics | None = None
         sites, warm_up = self.sharing.sites, not self._paper_init
         if self.input != "identity":
             self.input_statistics = InputStatistics(sites, momentum, warm_up, 1e-5 if eps is None else eps, self.input == "affine", device)
-        if self.normalize == "batch":
-            self.term_statistics = TermStatistics(sites, self.basis, self.degree, momentum, warm_up, eps, device)
+        if self.normalize == "batch" and isinstance(self.basis, PolynomialBasis):
+            self.term_statistics = TermStatistics(sites, self.basis, self.num_terms, momentum, warm_up, eps, device)
+        self.mixing: Mixing | None = None
+        if self.basis.mixing(self.num_terms) is not None:
+            self.mixing = Mixing(self.basis, self.num_terms, device)
         if dtype == torch.float64:
             self.double()
         self.reset_parameters()
 
     # -- construction -------------------------------------------------------------------------------------------------------
+
+    def _refuse_for_others(self) -> None:
+        """Raise for what only a polynomial basis can have."""
+        if self.polynomial_basis:
+            return
+        if self.normalize != "none":
+            raise SlafError(f"normalize={self.normalize} is for polynomial bases; basis {self.basis} takes normalize=none")
+        if self._paper_init:
+            raise SlafError(f"init={self.init} is for polynomial bases; basis {self.basis} takes any activation or function")
+
+    @property
+    def polynomial_basis(self) -> bool:
+        """Whether the basis is one of polynomials, so that K is a degree."""
+        return isinstance(self.basis, PolynomialBasis)
+
+    @property
+    def degree(self) -> int | None:
+        """The degree over a polynomial basis; ``None`` over any other."""
+        return self.num_terms if self.polynomial_basis else None
 
     @property
     def _paper_init(self) -> bool:
@@ -186,8 +230,8 @@ class SLAF(Activation):
                 self.gate.normal_() if self._paper_init else self.gate.zero_()
 
     def _fit(self, target: str | Callable[[Tensor], Tensor], density: Normal) -> None:
-        scale = self.input_scale if self.input_statistics is not None else None
-        form = Form(self.basis.name, self.degree, self.squash, scale, self.normalize == "batch", density)
+        scale = None if self.polynomial_basis and self.input_statistics is None else self.input_scale
+        form = Form(self.basis, self.num_terms, self.squash, scale, self.normalize == "batch", density)
         start = fitted_start(target, form)
         gate = 0.5 if self.gate is not None else 1.0
         weight = (start.weight / gate).to(self.weight).expand_as(self.weight)
@@ -209,9 +253,13 @@ class SLAF(Activation):
         return out | shared
 
     def spec(self) -> Spec:
+        config = self.config()
+        if "basis" in config:
+            basis = parse(config["basis"])
+            config["basis"] = basis if basis.kwargs else basis.name
         if not isinstance(self.init, str):
-            return Spec(self.name, (), self.config() | {"init": getattr(self.init, "__name__", "custom")})
-        return super().spec()
+            config["init"] = getattr(self.init, "__name__", "custom")
+        return Spec(self.name, (), config)
 
     # -- evaluation ---------------------------------------------------------------------------------------------------------
 
@@ -221,7 +269,7 @@ class SLAF(Activation):
         return self.input != "identity" or self.normalize == "batch"
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
-        """The a_k, (sites or 1, degree), and b, (sites or 1,), in float64: scale and gate multiplied in, repeated for groups."""
+        """The a_k, (sites or 1, K), and b, (sites or 1,), in float64: scale and gate multiplied in, repeated for groups."""
         a = self.coefficient_scale * self.weight.to(small_dtype(self.weight.device))
         if self.gate is not None:
             a = a * torch.sigmoid(self.gate.to(a.dtype))
@@ -229,48 +277,9 @@ class SLAF(Activation):
         return self.sharing.per_site(a), self.sharing.per_site(b)
 
     def forward(self, x: Tensor) -> Tensor:
-        shape, dtype = self.sharing.shape(x, self.sharing.sites), x.dtype
-        if self.training and self.normalizes and self._enough(x):
-            c, x, center, rscale = self._train(x, shape)
-        else:
-            c, center, rscale = self._evaluation()
-            center, rscale = (t if t is None else t.reshape(shape) for t in (center, rscale))
-            x, center, rscale = self._squashed(x, center, rscale)
-        layout = shape if c.shape[0] > 1 else (1,) * x.dim()
-        return series(x, broadcast(c, layout), center, rscale, self.basis.recurrence).to(dtype)
+        return self._evaluation.forward(self, x)
 
-    def _train(self, x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Coefficients, and the input, center and rscale at which they hold, from this batch's statistics."""
-        a, b = self.coefficients()
-        center = rscale = None
-        if self.input_statistics is not None:
-            center, rscale = self.input_statistics.batch(x, shape)
-            rscale = rscale / self.input_scale
-        x, center, rscale = self._squashed(x, center, rscale)
-        if self.term_statistics is None:
-            return torch.cat([b[:, None], a], 1), x, center, rscale
-        c, center, rscale = self.term_statistics.batch(x, shape, a, b, center, rscale)
-        return c, x, center, rscale
-
-    def _evaluation(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Coefficients (sites or 1, degree + 1), and center and rscale (sites,) of the input, from the running statistics."""
-        a, b = self.coefficients()
-        c = torch.cat([b[:, None], a], 1) if self.term_statistics is None else self.term_statistics.frozen(a, b)
-        if self.input_statistics is not None:
-            center, rscale = self.input_statistics.frozen()
-            return c, center, rscale / self.input_scale
-        if self.term_statistics is None or self.squash != "none":
-            return c, None, None
-        # about the running mean of the first term, which is the input's own: so float32 stays accurate far from 0
-        center, std = self.term_statistics.location(c.dtype)
-        return (c[:, None, :] @ self.term_statistics.expand_about(center, std))[:, 0], center, 1 / std
-
-    def _squashed(self, x: Tensor, center: Tensor | None, rscale: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        if self.squash == "none":
-            return x, center, rscale
-        return SQUASH[self.squash](standardize(x, center, rscale)), None, None
-
-    def _enough(self, x: Tensor) -> bool:
+    def has_statistics_for(self, x: Tensor) -> bool:
         """Whether a training batch carries statistics: two values a channel or more, those of all ranks counted."""
         values = x.numel() // self.sharing.sites
         if values == 0:
@@ -294,82 +303,76 @@ class SLAF(Activation):
         """The polynomial of every channel (or unit) in evaluation, float64; one row if all are the same.
 
         Raises:
-            SlafError: ``squash`` is set, so it is none; or training mode with batch statistics.
+            SlafError: the basis is not polynomial, or ``squash`` is set, so it is none; or training mode with batch statistics.
         """
-        if self.squash != "none":
-            raise SlafError(f"slaf with squash={self.squash} is not a polynomial; use squash=none")
-        self._require_scalar("polynomial")
-        with torch.no_grad():
-            c, center, rscale = self._evaluation()
-            one = torch.ones(self.sharing.sites, dtype=torch.float64, device=c.device)
-            center, rscale = (0 * one, one) if center is None or rscale is None else (center.double(), rscale.double())
-            return Polynomials(c.double().expand(self.sharing.sites, -1), center, rscale, self.basis.recurrence)
+        return self._evaluation.polynomial(self)
 
     def terms(self, x: Tensor) -> Tensor:
-        """N_k(φ_k(s(x))) one by one in evaluation mode: the definition that the fold is tested against, (*x.shape, degree)."""
+        """N_k(φ_k(s(x))) one by one in evaluation mode: the definition that every faster path is tested against, (*x.shape, K)."""
         shape = self.sharing.shape(x, self.sharing.sites)
-        u = x
+        s = x
         if self.input_statistics is not None:
             statistics = self.input_statistics
-            u = (x - statistics.mean.reshape(shape)) / (statistics.var.reshape(shape) + statistics.eps).sqrt() / self.input_scale
-        out = self.basis.evaluate(SQUASH[self.squash](u), self.degree)
+            s = (x - statistics.mean.reshape(shape)) / (statistics.var.reshape(shape) + statistics.eps).sqrt() / self.input_scale
+        elif not self.polynomial_basis:
+            s = x / self.input_scale
+        as_it_comes = self.input_statistics is None and self.polynomial_basis and self.squash == "none"
+        out = self.basis.evaluate(s if as_it_comes else squash_to_domain(s, self.squash, self.basis), self.num_terms)
         if self.term_statistics is not None:
             kept = self.term_statistics
             out = (out - kept.mean.reshape(*shape, -1)) * kept.rstd(kept.mean, kept.var).reshape(*shape, -1)
         return out
 
+    def antiderivative(self, x: Tensor) -> Tensor:
+        """F(x) = ∫₀ˣ f: exact over a basis that is not polynomial, without squash; else by quadrature that splits at the kinks."""
+        self._require_scalar("antiderivative")
+        found = self._evaluation.antiderivative(self, x)
+        return super().antiderivative(x) if found is None else found
+
     def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-        """The range on each box: the values at its ends and at the stationary points inside, widened by the rounding of the series."""
+        """The range on each box: for polynomials, also piecewise ones, the values at its ends and at the extremes inside, widened by
+        rounding; for other bases by interval arithmetic over :meth:`expression`.
+        """
         self._require_scalar("bounds")
         if bool((lower > upper).any()):
             raise SlafError("lower must not exceed upper anywhere")
-        with torch.no_grad():
-            shape = self.sharing.shape(lower, self.sharing.sites)
-            c, center, rscale = self._evaluation()
-            center, rscale = (t if t is None else t.reshape(shape) for t in (center, rscale))
-            # the input map increases, so a box in x is a box in s, where f is a polynomial
-            ends = [SQUASH[self.squash](standardize(t, center, rscale)) for t in (lower, upper)]
-            zero = torch.zeros(len(c), dtype=c.dtype, device=c.device)
-            polynomial = Polynomials(c, zero, zero + 1, self.basis.recurrence)
-            layout = shape if len(c) > 1 else (1,) * lower.dim()
-            inside = [
-                torch.minimum(torch.maximum(broadcast(p, layout).to(ends[0]), ends[0]), ends[1]) for p in polynomial.stationary_points().T
-            ]
-            wide = broadcast(c, layout)
-            values = torch.stack([series(s, wide, None, None, self.basis.recurrence) for s in (*ends, *inside)])
-            size = clenshaw(torch.maximum(*(e.abs() for e in ends)), broadcast(polynomial.powers().abs(), layout).to(ends[0]), POWERS)
-            slack = 8 * (self.degree + 1) * torch.finfo(lower.dtype).eps * size
-            return (values.amin(0) - slack).to(lower.dtype), (values.amax(0) + slack).to(lower.dtype)
+        found = self._evaluation.bounds(self, lower, upper)
+        return super().bounds(lower, upper) if found is None else found
+
+    def second_moment(self) -> float:
+        kinks = self._evaluation.kinks(self)
+        if not 0 < len(kinks) <= MAX_KINKS:
+            return super().second_moment()
+        z, w = standard_normal_nodes(kinks)
+        y = self.curves(z.to(self.weight)).to(w)
+        return float((y**2 * w[:, None]).sum(0).mean())
+
+    def expression(self, site: int = 0) -> Any:
+        """f of channel or unit ``site`` as a sympy expression with float coefficients; a polynomial in powers of x."""
+        self._require_scalar("expression")
+        return self._evaluation.expression(self, site)
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
-        """What is claimed: a learned family has no static range; a polynomial is C^∞."""
-        smooth = {"none": INF, "tanh": INF, "clamp": None}[self.squash]
+        """What is claimed: a learned family has no static range, and its kinks move with the statistics."""
+        smooth = None if self.squash == "clamp" else self.basis.smoothness
+        way = self._evaluation
         return Facts(
             name=self.name,
             paper=_PAPER,
             smoothness=smooth,
-            kinks=() if smooth else None,
-            tags=("learnable", "polynomial"),
-            summary=_SUMMARY,
+            kinks=() if smooth == INF else None,
+            tags=way.tags,
+            summary=way.summary,
         )
 
     @staticmethod
     def describe() -> Facts:
         """The claims about the family at its defaults."""
-        return Facts(name="slaf", paper=_PAPER, smoothness=INF, kinks=(), tags=("learnable", "polynomial"), summary=_SUMMARY)
-
-    def expression(self, site: int = 0) -> Any:
-        """The polynomial of channel ``site`` in powers of x, as a sympy expression with float coefficients."""
-        import sympy
-
-        x = sympy.Symbol("x", real=True)
-        row = self.polynomial().monomial()[site].tolist()
-        return sum((sympy.Float(c) * x**j for j, c in enumerate(row)), sympy.Integer(0))
+        return Facts(name="slaf", paper=_PAPER, smoothness=INF, kinks=(), tags=Folded.tags, summary=Folded.summary)
 
     def _spread(self, z: Tensor) -> Tensor:
         return z if self.sharing.num_channels is None else spread_over_sites(z, self.sharing)
 
 
-_SUMMARY = "The self-learnable activation: a polynomial learned with the network."
 activations.register(SLAF.name, SLAF, ("SLAF",))

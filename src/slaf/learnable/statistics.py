@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slaf.bases.base import Basis
+from slaf.bases import PolynomialBasis
 from slaf.bases.polynomial import substitute, times_u
 from slaf.core import OverRanks
 from slaf.kernels import moments
@@ -130,7 +130,7 @@ class TermStatistics(Running):
     products: Tensor
 
     def __init__(
-        self, sites: int, basis: Basis, degree: int, momentum: float, warm_up: bool, eps: float | None, device: Any = None
+        self, sites: int, basis: PolynomialBasis, degree: int, momentum: float, warm_up: bool, eps: float | None, device: Any = None
     ) -> None:
         super().__init__(momentum, warm_up, device)
         self.basis, self.degree, self.eps = basis, degree, eps
