@@ -278,7 +278,7 @@ class PiecewiseLinear(UniformSpline):
 
     Example:
         >>> act = slaf.make("piecewise_linear(knots=33)", num_channels=64)
-        >>> float(act.second_order_total_variation()[0])  # it starts as ReLU: one kink of size 1
+        >>> act.second_order_total_variation()[0].item()  # it starts as ReLU: one kink of size 1
         1.0
     """
 

@@ -9,7 +9,7 @@ from .groups import activation_parameters, is_activation, param_groups
 from .hybrids import hybrid
 from .launcher import launch
 from .loop import Trace, evaluate, train
-from .penalties import L1, L2, DegreeWeighted, Penalty, Sum, activation_coefficients
+from .penalties import L1, L2, DegreeWeighted, Penalty, SecondOrderTotalVariation, Sum, activation_coefficients
 from .recipe import Recipe
 from .seeds import derive, generator
 from .tensorboard import TensorBoard
@@ -22,6 +22,7 @@ __all__ = [
     "DegreeWeighted",
     "Penalty",
     "Recipe",
+    "SecondOrderTotalVariation",
     "Sum",
     "TensorBoard",
     "Trace",

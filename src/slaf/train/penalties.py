@@ -15,7 +15,7 @@ from slaf.core import Sharing, SlafError
 
 from .groups import is_activation
 
-__all__ = ["L1", "L2", "DegreeWeighted", "Penalty", "Sum", "activation_coefficients"]
+__all__ = ["L1", "L2", "DegreeWeighted", "Penalty", "SecondOrderTotalVariation", "Sum", "activation_coefficients"]
 
 Penalty = Callable[[nn.Module], Tensor]
 
@@ -112,6 +112,28 @@ class DegreeWeighted(_Addable):
             degree = a.shape[-1] if a.dim() else 1
             scale = 2.0 ** torch.arange(degree, 0, -1, dtype=a.dtype, device=a.device)
             parts.append((scale * a.abs()).sum())
+        return self.weight * _total(parts)
+
+
+@dataclass(frozen=True)
+class SecondOrderTotalVariation(_Addable):
+    """weight · Σ TV²(f) over every θ of every activation that knows it (``piecewise_linear``, ``spline``, ``apl``): fewer bends.
+
+    TV²(f) = ∫|f''|, where a kink counts by the jump of the slope; so this is the L1 norm of the slope jumps of a piecewise linear
+    function. A θ that does not train counts nothing.
+
+    Source: Bohra, Campos, Gupta, Aziznejad, Unser (2020), Learning activation functions in deep (spline) neural networks [from memory].
+    """
+
+    weight: float
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        parts = []
+        for module in model.modules():
+            variation = getattr(module, "second_order_total_variation", None) if is_activation(module) else None
+            value = variation() if callable(variation) else None
+            if isinstance(value, Tensor) and value.requires_grad:
+                parts.append(value.sum().to(next(module.parameters()).dtype))
         return self.weight * _total(parts)
 
 
