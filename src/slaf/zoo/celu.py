@@ -20,6 +20,7 @@ from slaf.core import INF, Facts, Paper, Param, activation
         lipschitz=1.0,
         kinks=(0.0,),
         critical_points=(),
+        antiderivative="where(x > 0, x*x/2, alpha*(alpha*(exp(min(x, 0)/alpha) - 1) - x))",
         tags=("torch.nn",),
         summary="ELU scaled so that its slope is continuous for every alpha.",
     ),

@@ -24,6 +24,7 @@ from slaf.core import INF, Facts, Paper, Param, activation
         lipschitz=lambda alpha: max(1.0, alpha),
         kinks=(0.0,),
         critical_points=(),
+        antiderivative="where(x > 0, x*x/2, alpha*(exp(min(x, 0)) - 1 - x))",
         tags=("torch.nn",),
         summary="The identity for x > 0, an exponential that saturates at -alpha below.",
     ),

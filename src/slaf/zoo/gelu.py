@@ -19,6 +19,7 @@ from slaf.core import INF, Facts, Paper, activation
         lipschitz=1.1289041451851548,  # f'(√2): f''(x) = φ(x)(2 - x²)
         kinks=(),
         critical_points=(-0.75179152469356446,),
+        antiderivative="((x*x - 1)*erfc(-x/sqrt(2))/2 + x*exp(-x*x/2)/sqrt(2*pi))/2 + 1/4",
         tags=("torch.nn",),
         summary="The input weighted by the normal distribution function at it.",
     )

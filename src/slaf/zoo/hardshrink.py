@@ -19,6 +19,7 @@ from slaf.core import INF, Facts, Paper, Param, activation
         lipschitz=lambda lambd: 1.0 if lambd == 0 else INF,
         kinks=lambda lambd: () if lambd == 0 else (-lambd, lambd),
         critical_points=(),
+        antiderivative="max(x*x - lambd*lambd, 0)/2",
         tags=("torch.nn",),
         summary="The identity with an interval around 0 set to 0.",
     )

@@ -18,6 +18,7 @@ from slaf.core import Facts, Paper, activation
         lipschitz=1 / 6,
         kinks=(-3.0, 3.0),
         critical_points=(),
+        antiderivative="min(max(x, -3), 3)**2/12 + min(max(x, -3), 3)/2 + max(x - 3, 0)",
         tags=("torch.nn",),
         summary="The sigmoid by three line segments.",
     ),

@@ -18,6 +18,7 @@ from slaf.core import INF, Facts, Paper, activation
         lipschitz=1.5,  # the slope at 3 from the left
         kinks=(-3.0, 3.0),
         critical_points=(-1.5,),
+        antiderivative="min(max(x, -3), 3)**3/18 + min(max(x, -3), 3)**2/4 + max(x - 3, 0)*(x + 3)/2",
         tags=("torch.nn",),
         summary="Swish with the hard sigmoid in place of the sigmoid.",
     ),

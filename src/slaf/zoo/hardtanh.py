@@ -19,6 +19,10 @@ from slaf.core import Facts, Paper, Param, activation
         lipschitz=1.0,
         kinks=lambda min_val, max_val: (min_val, max_val),
         critical_points=(),
+        antiderivative=(
+            "min(max(x, min_val), max_val)**2/2 + max_val*max(x - max_val, 0) + min_val*min(x - min_val, 0)"
+            " - min(max(0, min_val), max_val)**2/2 - max_val*max(-max_val, 0) - min_val*min(-min_val, 0)"
+        ),
         tags=("torch.nn",),
         summary="The identity clipped to an interval.",
     ),

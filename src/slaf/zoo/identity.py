@@ -17,6 +17,7 @@ from slaf.core import INF, Facts, activation
         lipschitz=1.0,
         kinks=(),
         critical_points=(),
+        antiderivative="x*x/2",
         tags=("torch.nn",),
         summary="The input itself.",
     ),

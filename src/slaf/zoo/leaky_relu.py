@@ -23,6 +23,7 @@ def _range(negative_slope: float) -> tuple[float, float]:
         lipschitz=lambda negative_slope: max(1.0, negative_slope),
         kinks=lambda negative_slope: () if negative_slope == 1 else (0.0,),
         critical_points=(),
+        antiderivative="where(x >= 0, x*x, negative_slope*x*x)/2",
         tags=("torch.nn",),
         summary="ReLU with a small slope on the negative side.",
     ),

@@ -19,6 +19,7 @@ from slaf.core import INF, Facts, Paper, Param, activation
         lipschitz=lambda weight: max(1.0, abs(weight)),
         kinks=lambda weight: () if weight == 1 else (0.0,),
         critical_points=(),
+        antiderivative="where(x >= 0, x*x, weight*x*x)/2",
         tags=("torch.nn", "learnable"),
         summary="Leaky ReLU whose negative slope is learned, per layer, channel, group or unit.",
     )

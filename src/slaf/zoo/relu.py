@@ -18,6 +18,7 @@ from slaf.core import INF, Facts, Paper, activation
         lipschitz=1.0,
         kinks=(0.0,),
         critical_points=(),
+        antiderivative="max(x, 0)**2/2",
         tags=("torch.nn",),
         summary="Zero for negative inputs, the input itself for positive ones.",
     ),

@@ -18,6 +18,7 @@ from slaf.core import Facts, Paper, activation
         lipschitz=1.0,
         kinks=(0.0, 6.0),
         critical_points=(),
+        antiderivative="min(max(x, 0), 6)**2/2 + 6*max(x - 6, 0)",
         tags=("torch.nn",),
         summary="ReLU capped at 6, so that it fits few bits.",
     ),

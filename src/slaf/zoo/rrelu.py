@@ -39,6 +39,7 @@ class RReLU(Elementwise):
         lipschitz=lambda lower, upper: max(1.0, (lower + upper) / 2),
         kinks=lambda lower, upper: () if lower + upper == 2 else (0.0,),
         critical_points=(),
+        antiderivative="where(x >= 0, x*x, (lower + upper)/2*x*x)/2",
         tags=("torch.nn", "random"),
         summary="Leaky ReLU whose negative slope is random in training.",
     )

@@ -21,6 +21,7 @@ _SCALE, _ALPHA = "1.0507009873554804934193349852946", "1.67326324235437728481704
         lipschitz=1.7580993408473769,  # scale * alpha, the slope at 0 from the left
         kinks=(0.0,),
         critical_points=(),
+        antiderivative=f"{_SCALE}*where(x > 0, x*x/2, {_ALPHA}*(exp(min(x, 0)) - 1 - x))",
         tags=("torch.nn",),
         summary="ELU scaled so that deep networks keep zero mean and unit variance.",
     ),

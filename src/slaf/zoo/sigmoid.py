@@ -18,6 +18,7 @@ from slaf.core import INF, Facts, activation
         lipschitz=0.25,
         kinks=(),
         critical_points=(),
+        antiderivative="max(x, 0) + log(1 + exp(-abs(x))) - log(2)",
         tags=("torch.nn",),
         summary="The logistic function, from 0 to 1.",
     )

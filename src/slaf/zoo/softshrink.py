@@ -19,6 +19,7 @@ from slaf.core import INF, Facts, Paper, Param, activation
         lipschitz=1.0,
         kinks=lambda lambd: () if lambd == 0 else (-lambd, lambd),
         critical_points=(),
+        antiderivative="max(abs(x) - lambd, 0)**2/2",
         tags=("torch.nn",),
         summary="Every input moved towards 0 by a constant, and stopped there.",
     )

@@ -18,6 +18,7 @@ from slaf.core import Facts, Paper, activation
         lipschitz=1.0,
         kinks=(0.0,),
         critical_points=(),
+        antiderivative="abs(x) - log(1 + abs(x))",
         tags=("torch.nn",),
         summary="A sigmoid whose tails fall off as 1/x instead of exponentially.",
     )

@@ -17,6 +17,7 @@ from slaf.core import INF, Facts, activation
         lipschitz=1.0,
         kinks=(),
         critical_points=(),
+        antiderivative="abs(x) + log(1 + exp(-2*abs(x))) - log(2)",
         tags=("torch.nn",),
         summary="The hyperbolic tangent, from -1 to 1.",
     )

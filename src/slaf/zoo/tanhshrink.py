@@ -17,6 +17,7 @@ from slaf.core import INF, Facts, activation
         lipschitz=1.0,
         kinks=(),
         critical_points=(0.0,),  # f'(x) = tanh(x)²
+        antiderivative="x*x/2 - abs(x) - log(1 + exp(-2*abs(x))) + log(2)",
         tags=("torch.nn",),
         summary="What tanh takes away: flat at 0, the identity minus 1 far out.",
     )

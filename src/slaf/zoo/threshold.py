@@ -21,6 +21,7 @@ from slaf.core import INF, Facts, Paper, Param, activation
         lipschitz=lambda threshold, value: 1.0 if value == threshold else INF,
         kinks=lambda threshold, value: (threshold,),  # noqa: ARG005 - claims are called with every parameter
         critical_points=(),
+        antiderivative="(max(x, threshold)**2 - max(0, threshold)**2)/2 + value*(min(x - threshold, 0) - min(-threshold, 0))",
         tags=("torch.nn",),
         summary="The identity above a threshold, a constant below it.",
     ),
