@@ -9,7 +9,6 @@ The file holds no dates and no times: the same code gives the same file. What pa
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,25 +21,13 @@ OUT = Path(__file__).parents[1] / "docs" / "contract.json"
 COMMAND = "python benchmarks/contract_badges.py"
 
 
-def pairs() -> dict[str, str]:
-    """Every family that takes a basis with every basis, and the reason where the family refuses it: ``{"slaf(basis=power)": ""}``."""
+def every() -> list[str]:
+    """What is run: every entry at its defaults, and every basis in every kind of family that takes one."""
     import slaf
-    from slaf.bases import bases
-    from slaf.core import activations
+    from slaf.learnable.pairs import valid_pairs
+    from slaf.plot import example
 
-    found = {}
-    for name in slaf.list():
-        if "basis" not in inspect.signature(activations[name]).parameters:
-            continue
-        for basis in bases.names():
-            spec = f"{name}(basis={basis})"
-            try:
-                slaf.make(spec, num_channels=3)
-            except slaf.SlafError as error:
-                found[spec] = str(error)
-            else:
-                found[spec] = ""
-    return found
+    return list(dict.fromkeys((*(example(name) for name in slaf.list()), *valid_pairs())))
 
 
 def run(spec: str) -> tuple[str, dict[str, Any]]:
@@ -73,7 +60,7 @@ def outcomes(specs: Iterable[str], jobs: int) -> Iterator[tuple[str, dict[str, A
         pool.shutdown(cancel_futures=True)
 
 
-def document(entries: dict[str, dict[str, Any]], refused: dict[str, str]) -> dict[str, Any]:
+def document(entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """All that is kept: how it was made, the checks with their groups, the outcome of every entry."""
     import torch
 
@@ -86,7 +73,6 @@ def document(entries: dict[str, dict[str, Any]], refused: dict[str, str]) -> dic
         "torch": torch.__version__.partition("+")[0],
         "checks": {name: {"group": c.group, "doc": c.doc} for name, c in CHECKS.items()},
         "entries": dict(sorted(entries.items())),
-        "refused": dict(sorted(refused.items())),
     }
 
 
@@ -94,7 +80,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
     """One line for each entry, so that a change is a line of a diff."""
     parts = []
     for key, value in content.items():
-        if key in ("checks", "entries", "refused"):
+        if key in ("checks", "entries"):
             inside = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
             parts.append(f" {json.dumps(key)}: {{\n{inside}\n }}" if inside else f" {json.dumps(key)}: {{}}")
         else:
@@ -114,15 +100,12 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="A,B", help="only these entries, the others stay as they are")
     given = parser.parse_args()
 
-    import slaf
     from slaf.core import split
 
-    tried = pairs()
-    refused = {spec: reason for spec, reason in tried.items() if reason}
-    every = [*slaf.list(), *(spec for spec in tried if spec not in refused)]
+    specs = every()
     kept = json.loads(given.out.read_text(encoding="utf-8"))["entries"] if given.out.exists() else {}
-    chosen = split(given.only) or [s for s in every if not given.missing or s not in kept]
-    stay = {s: kept[s] for s in every if s in kept and s not in chosen}
+    chosen = split(given.only) or [s for s in specs if not given.missing or s not in kept]
+    stay = {s: kept[s] for s in specs if s in kept and s not in chosen}
     entries = dict(stay)
     try:
         for n, (spec, found) in enumerate(outcomes(chosen, given.jobs), 1):
@@ -134,7 +117,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print(f"stopped: {given.out} is as it was; --missing goes on from what it holds", file=sys.stderr)
         return 130
-    write(given.out, document(entries, refused))
+    write(given.out, document(entries))
     total = {s: sum(e["counts"].get(s, 0) for e in entries.values()) for s in ("passed", "skipped", "xfailed", "failed")}
     print(f"{len(entries)} entries: {', '.join(f'{n} {s}' for s, n in total.items() if n)}; wrote {given.out}")
     return 1 if total["failed"] else 0

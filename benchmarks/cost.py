@@ -3,9 +3,9 @@
 python benchmarks/cost.py               every entry into docs/cost.json; about four seconds an entry
 python benchmarks/cost.py --only gelu   some; the others stay as they are
 
-One float32 tensor of shape (64, 64, 16, 16), 64 channels, training mode, one thread. Each round times ReLU and the entry; the ratio is of the
-smallest times over the rounds, which other work on the machine disturbs least. Run it where nothing else runs all the same: ReLU's own ratio,
-which is there too, says how far from 1 this machine's noise reaches.
+One float32 tensor of shape (64, 64, 16, 16), 64 channels, training mode, one thread. Each round times ReLU and the entry; the ratio is of
+the smallest times over the rounds, which other work on the machine disturbs least. Run it where nothing else runs all the same: ReLU's own
+ratio, which is there too, says how far from 1 this machine's noise reaches.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def main() -> int:
 
     import slaf
     from slaf.core import split
+    from slaf.plot import example
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -72,7 +73,7 @@ def main() -> int:
     chosen = split(given.only) or slaf.list()
     entries = {n: kept[n] for n in slaf.list() if n in kept}
     for n, name in enumerate(chosen, 1):
-        module = slaf.make(name, num_channels=SHAPE[1])
+        module = slaf.make(example(name), num_channels=SHAPE[1])
         entries[name] = {key: round(ratio(module, given.rounds, key != "forward"), 3) for key in ("forward", "forward_backward")}
         print(f"[{n}/{len(chosen)}] {name}: {entries[name]}", file=sys.stderr, flush=True)
     about = {"command": COMMAND, "machine": machine(), "torch": torch.__version__.partition("+")[0], "shape": SHAPE}

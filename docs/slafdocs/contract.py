@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slaf.plot import example
 from slaf.testing.check import CHECKS
 
 __all__ = ["badges", "checks_table", "load", "pairs", "peers_table", "pill", "summary"]
@@ -101,14 +102,12 @@ def summary(names: list[str]) -> str:
     entries = results["entries"]
     total = {s: sum(e["counts"].get(s, 0) for e in entries.values()) for s in _WORDS}
     told = ", ".join(f"{total[s]:,} {_WORDS[s]}" for s in ("passed", "xfailed", "failed", "skipped") if total[s])
-    missing = [n for n in names if n not in entries]
+    missing = [n for n in names if example(n) not in entries]
     more = f" Not checked yet: {len(missing)} ({html.escape(', '.join(missing[:6]))}{'…' if len(missing) > 6 else ''})." if missing else ""
-    refused = "".join(f"<li><code>{html.escape(s)}</code>: {html.escape(why)}</li>" for s, why in results.get("refused", {}).items())
-    refusals = f"<p>Pairs that the family refuses, by its own words:</p><ul>{refused}</ul>" if refused else ""
     return (
         f"<p>{len(entries)} entries, pairs of family and basis included: {told}.{more} "
         f"slaf {results['slaf']}, torch {results['torch']}: <code>{results['command']}</code>, "
-        f'kept in <a href="contract.json">contract.json</a>.</p>{refusals}'
+        f'kept in <a href="contract.json">contract.json</a>.</p>'
     )
 
 

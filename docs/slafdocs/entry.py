@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from slaf.core import Activation, Facts, SlafError, activations, facts, make
-from slaf.plot import formula
+from slaf.plot import example, formula
 from slaf.plot.tags import tags_of
 
 from . import contract, figures
@@ -29,7 +29,7 @@ def build(name: str) -> nn.Module:
     """The entry at its defaults, in evaluation mode."""
     for channels in CHANNELS:
         try:
-            return make(name, num_channels=channels).eval()
+            return make(example(name), num_channels=channels).eval()
         except SlafError:
             if channels == CHANNELS[-1]:
                 raise
@@ -50,9 +50,9 @@ def page(name: str, results: Mapping[str, Any], costs: Mapping[str, Any]) -> str
     if claims.formula:
         parts.append(f'<div class="slaf-formula" tabindex="0" role="region" aria-label="formula">{mathml(claims.formula)}</div>')
     elif scalar and (start := formula(module)):
-        parts.append(f"It has no formula of its own: the function is learned. At its defaults it starts as `{start}`.")
+        parts.append(f"It has no formula of its own: the function is learned. Shown is `{example(name)}`, which starts as `{start}`.")
     if scalar:
-        parts.append(f'<figure class="slaf-figure" data-search-exclude>{figures.plot(name)}</figure>')
+        parts.append(f'<figure class="slaf-figure" data-search-exclude>{figures.plot(example(name), name)}</figure>')
     else:
         parts.append("It mixes elements (of a token, a sample or a batch), so it has no curve, and no facts of a function of one number.")
     parts += ["```python", f"{_snippet(module)}", "```"]
@@ -62,7 +62,12 @@ def page(name: str, results: Mapping[str, Any], costs: Mapping[str, Any]) -> str
         parts += ["## Parameters", _rows(("", "default", "allowed", "", ""), rows)]
     if scalar:
         parts += ["## Numbers", _table(_numbers(name, module, costs))]
-    parts += ["## Contract", contract.badges(name, results), contract.pairs(name, results), "[What the checks say](../contract.md)"]
+    parts += [
+        "## Contract",
+        contract.badges(example(name), results),
+        contract.pairs(name, results),
+        "[What the checks say](../contract.md)",
+    ]
     parts += ["## Source", _source(claims)]
     return "\n\n".join(p for p in parts if p).replace("```python\n\n", "```python\n").replace("\n\n```\n\n##", "\n```\n\n##") + "\n"
 

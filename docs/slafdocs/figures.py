@@ -24,9 +24,9 @@ _PAINT = {
 }
 
 
-def plot(name: str, low: float = -4.0, high: float = 4.0) -> str:
-    """f, f′ and f″ of the entry ``name`` over [low, high]."""
-    figure = curve(name, low, high, derivatives=2)
+def plot(spec: str, name: str, low: float = -4.0, high: float = 4.0) -> str:
+    """f, f′ and f″ of ``spec`` over [low, high], as the picture of the entry ``name``."""
+    figure = curve([spec], low, high, derivatives=2)
     axes = figure.axes[0]
     axes.set_title("", loc="left")
     figure.patch.set_alpha(0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slaf.core import facts
+from slaf.plot import example
 from slaf.plot.tags import tags, tags_of
 
 from . import contract, figures
@@ -31,7 +32,7 @@ def page(names: list[str], results: Mapping[str, Any]) -> str:
     known = tags()
     radios = [_radio(0, "", "all", len(names)), *(_radio(n, tag, tag, count) for n, (tag, count) in enumerate(known.items(), 1))]
     rules = "".join(
-        f'.slaf-gallery:has(#slaf-tag-{n}:checked) .slaf-card:not([data-tags~="{html.escape(tag)}"]){{display:none}}'
+        f'.slaf-gallery:has(#slaf-tag-{n}:checked) .slaf-card:not([data-tags~="{_word(tag)}"]){{display:none}}'
         for n, tag in enumerate(known, 1)
     )
     search = (
@@ -52,12 +53,17 @@ def _radio(n: int, tag: str, label: str, count: int) -> str:
     )
 
 
+def _word(tag: str) -> str:
+    """The tag as one word of an attribute and of a selector."""
+    return html.escape(tag.replace(" ", "-").replace("\\", "").replace('"', ""), quote=True)
+
+
 def _card(name: str, results: Mapping[str, Any]) -> str:
     claims = facts(name)
     own = tags_of(claims)
     words = html.escape(" ".join((name, *claims.aliases, *own, claims.summary)).lower(), quote=True)
-    tagged = html.escape(" ".join(t.replace(" ", "-") for t in own), quote=True)
+    tagged = " ".join(_word(t) for t in own)
     return (
         f'<a class="slaf-card" href="{name}.html" data-tags="{tagged}" data-words="{words}">{figures.thumbnail(build(name))}'
-        f"<b>{name}</b><span>{html.escape(claims.summary)}</span>{contract.pill(name, results)}</a>"
+        f"<b>{name}</b><span>{html.escape(claims.summary)}</span>{contract.pill(example(name), results)}</a>"
     )

@@ -4,9 +4,10 @@
 
 from .card import as_json, card, index
 from .curve import curve
+from .example import example
 from .formula import formula
 from .sketch import sketch
 from .tags import tagged, tags
 from .write import text, write
 
-__all__ = ["as_json", "card", "curve", "formula", "index", "sketch", "tagged", "tags", "text", "write"]
+__all__ = ["as_json", "card", "curve", "example", "formula", "index", "sketch", "tagged", "tags", "text", "write"]

@@ -14,6 +14,7 @@ import torch
 
 from slaf.core import Activation, Elementwise, Facts, SlafError, activations, facts, make, parse
 
+from .example import example
 from .formula import formula
 from .sketch import sketch
 from .tags import is_learned, tags_of
@@ -32,11 +33,13 @@ def card(spec: str, low: float = -4.0, high: float = 4.0, latex: bool = False) -
     Raises:
         SlafError: an unknown name or argument.
     """
-    parsed = parse(spec)
+    asked = parse(spec)
+    parsed = asked if asked.args or asked.kwargs else parse(example(asked.name))
     module = make(parsed, num_channels=1)  # one channel is enough to look at
     claims = facts(spec)
-    lines = [f"{spec if parsed.args or parsed.kwargs else claims.name}: {claims.summary}".rstrip(": "), ""]
-    entries = [*_entries(claims), *_arguments(parsed.name, claims, module), *_moments(module)]
+    lines = [f"{spec if asked.args or asked.kwargs else claims.name}: {claims.summary}".rstrip(": "), ""]
+    shown = [("shown", str(parsed))] if parsed is not asked and parsed != asked else []
+    entries = [*shown, *_entries(claims), *_arguments(parsed.name, claims, module), *_moments(module)]
     if latex:
         entries.append(("LaTeX", _latex(module)))
     width = max(len(label) for label, _ in entries) + 2
