@@ -15,7 +15,7 @@ from ._precision import in_float32
 
 _OSCILLATING = Paper(
     "Biologically Inspired Oscillating Activation Functions Can Bridge the Performance Gap between Biological and Artificial Neurons",
-    "Noel, L, Trivedi, Dutta",
+    "Noel, Bharadwaj, Muthiah-Nakarajan, Dutta, Amali",
     2021,
     "arXiv:2111.04020",
 )

@@ -72,7 +72,7 @@ def shifted_relu(x: Tensor) -> Tensor:
         formula="log(1 + beta*max(x, 0))",
         paper=Paper(
             "Natural-Logarithm-Rectified Activation Function in Convolutional Neural Networks",
-            "Liu, Zhang, Zhang, et al.",
+            "Liu, Zhang, Gao, Qu, Ji",
             2019,
             "arXiv:1908.03682",
         ),

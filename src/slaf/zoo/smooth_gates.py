@@ -93,7 +93,7 @@ def phish(x: Tensor) -> Tensor:
         formula="x*erf(log(1 + exp(x)))",
         paper=Paper(
             "SERF: Towards better training of deep neural networks using log-Softplus ERror activation Function",
-            "Nag, Bhattacharyya, Mukherjee, Kundu",
+            "Nag, Bhattacharyya",
             2021,
             "arXiv:2108.09598",
         ),
