@@ -1,5 +1,10 @@
-"""From any function to the coefficients of a basis; an activation folded to a cheap form, the error proven. Imports bases and core alone."""
+"""From any function to the coefficients of a basis, and one activation folded to a cheap form with a proven error.
 
+Imports bases and core alone.
+"""
+
+from .approximate import Fit, approximate
+from .constraints import Fixed, Lipschitz, Monotone, Parity
 from .density import Density, Measured, Normal, Uniform
 from .folded import Folded
 from .folding import fold
@@ -7,21 +12,29 @@ from .least_squares import least_squares
 from .minimax import Minimax, minimax
 from .piecewise import PiecewisePolynomial, PiecewiseTerms, bspline_terms, piecewise_linear_terms, polynomial_terms
 from .proof import Proof
+from .refit import refit
 
 __all__ = [
     "Density",
+    "Fit",
+    "Fixed",
     "Folded",
+    "Lipschitz",
     "Measured",
     "Minimax",
+    "Monotone",
     "Normal",
+    "Parity",
     "PiecewisePolynomial",
     "PiecewiseTerms",
     "Proof",
     "Uniform",
+    "approximate",
     "bspline_terms",
     "fold",
     "least_squares",
     "minimax",
     "piecewise_linear_terms",
     "polynomial_terms",
+    "refit",
 ]

@@ -60,7 +60,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Measured:
-    """The inputs that were seen: equal weight on ``points`` that stand for equal shares of a sample, or the bins of a histogram.
+    """The inputs that were seen: weight on ``points`` that stand for a sample, or for the bins of a histogram.
 
     Make one with :meth:`of` or :meth:`histogram`; ``Measured(points, weights)`` takes any points and non-negative weights.
 
@@ -83,16 +83,22 @@ class Measured:
 
     @classmethod
     def of(cls, sample: Tensor | Sequence[float], points: int = 2048) -> Measured:
-        """From a sample of inputs of any shape: its quantiles at (i + ½)/``points``, or the sample itself where it is smaller.
+        """From a sample of inputs of any shape, or the sample itself where it is no larger than ``points``.
 
-        Least squares over them is least squares over the sample to within the distance of neighbouring quantiles.
+        Else the outermost eighths of the points are the smallest and the largest values themselves, which decide in the tails,
+        and the rest are quantiles of what lies between, with equal shares.
         """
         values = torch.as_tensor(sample, dtype=torch.float64).detach().cpu().reshape(-1).sort().values
-        if len(values) > points:
-            at = (torch.arange(points, dtype=torch.float64) + 0.5) / points * len(values) - 0.5
-            low = at.floor().long().clamp(0, len(values) - 2)
-            values = values[low] + (at - low) * (values[low + 1] - values[low])
-        return cls(values, torch.ones_like(values))
+        if len(values) <= points:
+            return cls(values, torch.ones_like(values))
+        tail = points // 8
+        inner, n = values[tail : len(values) - tail], points - 2 * tail
+        at = (torch.arange(n, dtype=torch.float64) + 0.5) / n * len(inner) - 0.5
+        low = at.floor().long().clamp(0, len(inner) - 2)
+        quantiles = inner[low] + (at - low) * (inner[low + 1] - inner[low])
+        ends = torch.ones(tail, dtype=torch.float64)
+        weights = torch.cat([ends, torch.full((n,), len(inner) / n, dtype=torch.float64), ends])
+        return cls(torch.cat([values[:tail], quantiles, values[len(values) - tail :]]), weights)
 
     @classmethod
     def histogram(cls, counts: Any, edges: Any) -> Measured:

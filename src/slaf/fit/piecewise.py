@@ -87,6 +87,10 @@ class PiecewisePolynomial:
         sag = second.abs().sum(1) * (2 / cells) ** 2 / 8
         return float((values.amin(1) - sag).min())
 
+    def maximum(self, cells: int = 256) -> float:
+        """A sure upper bound, as :meth:`minimum` is a lower one."""
+        return -PiecewisePolynomial(self.breaks, -self.coefficients).minimum(cells)
+
 
 @dataclass(frozen=True)
 class PiecewiseTerms:
