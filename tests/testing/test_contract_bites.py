@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import slaf
-from slaf.core import INF, Activation, Elementwise, Facts, Paper, SlafError, activations
+from slaf.core import INF, Activation, Elementwise, Facts, NormActivation, Paper, SlafError, activations
 from slaf.core.facts import Param
 from slaf.testing import check_activation, checks, parametrize_with_checks
 
@@ -50,6 +50,8 @@ WRONG = [
     ("silu", {"critical_points": (-1.27846,)}, "critical_points"),
     ("tanhshrink", {"critical_points": ()}, "critical_points"),
     ("silu", {"critical_points": ()}, "bounds"),
+    ("relu", {"antiderivative": "max(x, 0)**2/2 + 1e-9*x"}, "antiderivative_claim"),
+    ("relu", {"antiderivative": "max(x, 0)**2/2 + 1e-12"}, "antiderivative_claim"),
     ("gelu", {"name": "glue"}, "identity_of_facts"),
     ("gelu", {"summary": ""}, "identity_of_facts"),
     ("gelu", {"paper": Paper("T", "A", 2016, "1606.08415")}, "identity_of_facts"),
@@ -224,7 +226,7 @@ def test_a_gradient_off_its_subgradients_fails():
 
 def _named(name, **overrides):
     """Register a class that breaks a rule about construction."""
-    claims = Facts(name, formula="a*x", params={"a": Param(1.0, learnable=True)}, summary="s")
+    claims = Facts(name, formula="a*x", params={"a": Param(1.0, learnable=True)}, smoothness=INF, kinks=(), summary="s")
     body = {"name": name, "claims": claims, "function": staticmethod(lambda x, a: a * x), "__module__": __name__} | overrides
     entry = type(name, (Elementwise,), body)
     activations.register(name, entry)
@@ -262,6 +264,9 @@ def _forgets_inplace(self, inplace=False, **kwargs):  # noqa: ARG001
         ("gradient_low_precision", {"function": staticmethod(lambda x, a: a * x if x.dtype == torch.float64 else a * x.detach())}),
         ("value_bfloat16", {"function": staticmethod(lambda x, a: a * x * (1 if x.dtype != torch.bfloat16 else 1.1))}),
         ("value_float16", {"function": staticmethod(lambda x, a: a * x * (1 if x.dtype != torch.float16 else 1.1))}),
+        ("lipschitz_on_intervals", {"lipschitz": lambda self, low, high: torch.full_like(low, 0.999)}),  # noqa: ARG005
+        ("lipschitz_on_intervals", {"lipschitz": lambda self, low, high: torch.full_like(low, 1.001)}),  # noqa: ARG005
+        ("bounds", {"bounds": lambda self, low, high: (low - 1e-6 * (high - low), high)}),  # noqa: ARG005
         ("finite_second_gradients", {"function": staticmethod(lambda x, a: a * x + 1e-30 * torch.exp(-x * x).sqrt())}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -275,8 +280,81 @@ def test_a_broken_class_fails(check, overrides):
         activations.unregister(name)
 
 
+class BrokenNorm(NormActivation):
+    """Standardisation by batch statistics with mistakes to choose from."""
+
+    name = "broken_norm"
+    facts = Facts("broken_norm")
+    scale_invariant = True
+
+    def __init__(self, mistake):
+        super().__init__()
+        self.mistake = mistake
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("var", torch.ones(()))
+
+    def forward(self, x):
+        m, wide = self.mistake, x if self.mistake == "half" else x.to(torch.float64)
+        mean, var = (wide.mean(), wide.var(correction=0)) if self.training else (self.mean.to(wide), self.var.to(wide))
+        if self.training and m != "frozen":
+            with torch.no_grad():
+                self.mean.lerp_(mean.to(self.mean), 0.01)
+                self.var.lerp_((2 * var if m == "biased" else var).to(self.var), 0.01)
+        if m == "detached":
+            mean = mean.detach()
+        y = (wide - mean) / (var + (0 if m == "no eps" else 1e-6)).sqrt()
+        if m == "sample" and self.training:
+            y = (wide - wide.mean((-1, -2, -3), keepdim=True)) / (1 + var.detach() * 0)
+        return (y * (x.abs().mean().to(y) if m == "scale" else 1)).to(x.dtype)
+
+    def reset_parameters(self):
+        self.mean.zero_()
+        self.var.fill_(1)
+
+
+NORM_MISTAKES = {
+    "sample": "mixing_scope",
+    "scale": "scale_invariance",
+    "no eps": "constant_input",
+    "half": "half_precision",
+    "detached": "training_gradcheck",
+    "frozen": "running_statistics",
+    "biased": "running_statistics",
+}
+
+
+@pytest.mark.parametrize(("mistake", "check"), NORM_MISTAKES.items())
+def test_a_mistake_of_a_norm_fails(mistake, check):
+    assert check_activation(lambda: BrokenNorm(""), checks=[check])[check].status == "passed"
+    assert check_activation(lambda: BrokenNorm(mistake), checks=[check])[check].status == "failed"
+    assert check_activation("relu", checks=[check])[check].status == "skipped"
+
+
+@pytest.mark.parametrize("mixes", ["token", "sample", "word"])
+def test_a_scope_that_is_too_small_fails(mixes):
+    module = type("Narrow", (BrokenNorm,), {"mixes": mixes})
+    assert not check_activation(lambda: module(""), checks=["mixing_scope"]).passed
+
+
+def test_slow_checks_run_when_asked():
+    class Module(Broken):
+        def forward(self, x):
+            return torch.tanh(x) + 0.1 * torch.compiler.is_compiling()
+
+    assert "inductor" not in {r.check for r in check_activation("relu", checks=None).results}
+    assert check_activation(lambda: Broken(""), checks=["inductor"])["inductor"].status == "passed"
+    assert check_activation(lambda: Module(""), checks=["inductor"])["inductor"].status == "failed"
+
+
+def test_measurements_are_reported():
+    report = check_activation("silu", checks=["bounds"])
+    assert report.to_dict()["results"][0]["measured"]["boxes"] == 10_000
+    assert 0 < report["bounds"].measured["mean_excess_width"] < 1e-6
+
+
 def test_every_check_is_shown_to_bite():
-    shown = {c for _, _, c in WRONG} | set(MISTAKES.values()) | {"parameter_gradients", "kink_gradients"}
+    shown = {c for _, _, c in WRONG} | set(MISTAKES.values()) | {"parameter_gradients", "kink_gradients", "inductor"}
+    shown |= set(NORM_MISTAKES.values())
     for test in (test_a_mistake_in_a_transform_fails, test_a_broken_class_fails):
         (mark,) = (m for m in test.pytestmark if m.name == "parametrize")
         shown |= {v if isinstance(v, str) else v[0] for v in mark.args[1]}

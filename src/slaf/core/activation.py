@@ -245,3 +245,7 @@ class NormActivation(_Described):
     """
 
     normalizes = True
+    mixes: ClassVar[str] = "batch"
+    """How far an element reaches in training: its ``"token"`` (the last dimension), its ``"sample"`` or the ``"batch"``."""
+    scale_invariant: ClassVar[bool | None] = None
+    """Whether f(c·x) = f(x) for c > 0 in training, up to the eps of the normalisation; ``None``: not claimed."""

@@ -71,6 +71,7 @@ class _Search:
     def __init__(self, expressions: tuple[Any, Any], parameters: Mapping[str, Tensor], lower: Tensor, upper: Tensor) -> None:
         (self.expression, self.slope), self.parameters = expressions, parameters
         self.box, self.a, self.b = torch.arange(len(lower)), lower, upper
+        self.parent = torch.full_like(lower, math.inf)  # the width of the enclosure that a cell was split from
         infinite = torch.full((len(lower),), math.inf, dtype=torch.float64)
         # an extreme is at least as far as any value seen, and at most as far as any cell's enclosure
         self.seen_low, self.seen_high = infinite.clone(), -infinite
@@ -112,14 +113,18 @@ class _Search:
         seen_low, seen_high = self.seen_low[self.box], self.seen_high[self.box]
         slack = tolerance * torch.maximum(seen_low.abs(), seen_high.abs()).nan_to_num(nan=1.0, posinf=1.0, neginf=1.0).clamp(min=1e-3)
         open_ = (self.low < seen_low - slack) | (self.high > seen_high + slack)
+        # where, on a short cell, splitting did not help, rounding alone is left of the excess
+        short = (self.b - self.a) < 1e-3 * torch.maximum(self.a.abs(), self.b.abs()).clamp(min=1)
+        stuck = short & torch.isfinite(self.parent) & (self.high - self.low > 0.7 * self.parent)
         narrow = (self.b - self.a) <= 8 * torch.finfo(torch.float64).eps * torch.maximum(self.a.abs(), self.b.abs()).clamp(min=1e-300)
-        self._settle(~open_ | narrow)
-        if not len(self.box) or len(self.box) > 4_000_000:
+        self._settle(~open_ | narrow | stuck)
+        if not len(self.box) or len(self.box) > 250_000 + 16 * len(self.seen_low):
             return False
         steps = torch.linspace(0, 1, SPLIT + 1, dtype=torch.float64)
         edges = self.a[:, None] + (self.b - self.a)[:, None] * steps
         edges[:, -1] = self.b
         self.box = self.box.repeat_interleave(SPLIT)
+        self.parent = (self.high - self.low).repeat_interleave(SPLIT)
         self.a, self.b = edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1)
         self._cell_bounds()
         return True
@@ -129,7 +134,9 @@ class _Search:
         self.sure_low.scatter_reduce_(0, box, self.low[done], "amin")
         self.sure_high.scatter_reduce_(0, box, self.high[done], "amax")
         keep = ~done
-        self.box, self.a, self.b, self.low, self.high = (t[keep] for t in (self.box, self.a, self.b, self.low, self.high))
+        self.box, self.a, self.b, self.low, self.high, self.parent = (
+            t[keep] for t in (self.box, self.a, self.b, self.low, self.high, self.parent)
+        )
 
     def result(self) -> Interval:
         self._settle(torch.ones_like(self.box, dtype=torch.bool))

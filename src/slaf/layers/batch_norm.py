@@ -53,6 +53,7 @@ class BatchNormActivation(OverRanks, NormActivation):
     """
 
     name = "batch_norm"
+    scale_invariant = True
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class Case:
             if own is not None and type(make(own)) is type(first):
                 self.spec, self.sized = own, False  # the module's own string says its sizes already
         self.name = str(self.spec) if self.spec is not None else getattr(first, "name", type(first).__name__)
-        self.scalar = isinstance(first, Activation)
+        self.scalar, self.norm = isinstance(first, Activation), isinstance(first, NormActivation)
         self.sharing: Sharing | None = getattr(first, "sharing", None)
         facts = getattr(first.eval(), "facts", None)
         self.facts = facts if isinstance(facts, Facts) else Facts(self.name)

@@ -15,13 +15,13 @@ from .case import Case
 __all__ = ["CHECKS", "Check", "check", "close", "expect", "same"]
 
 
-Run = Callable[[Case], None]
+Run = Callable[[Case], "dict[str, float] | None"]
 Reason = Callable[[Case], str | None]
 
 
 @dataclass(frozen=True)
 class Check:
-    """A named check: ``run(case)`` raises where the contract is broken."""
+    """A named check: ``run(case)`` raises where the contract is broken, and may return what it measured."""
 
     name: str
     group: str
@@ -29,27 +29,39 @@ class Check:
     run: Run
     applies: Reason
     """The reason why the check does not apply, or None."""
+    slow: bool = False
+    """Whether it takes many seconds, so that it runs only when asked for."""
 
 
 CHECKS: dict[str, Check] = {}
 
 
 def check(
-    group: str, scalar: bool = False, named: bool = False, needs: Iterable[str] = (), unless: Reason | None = None
+    group: str,
+    scalar: bool = False,
+    norm: bool = False,
+    named: bool = False,
+    needs: Iterable[str] = (),
+    unless: Reason | None = None,
+    slow: bool = False,
 ) -> Callable[[Run], Run]:
     """Register a check under its function's name.
 
     Args:
         group: the topic it is listed under.
         scalar: only for an ``Activation``, not for modules that mix elements.
+        norm: only for a ``NormActivation``.
         named: only where an activation string can make fresh ones.
         needs: names of facts; the check is skipped where one is not claimed.
         unless: gives a further reason to skip.
+        slow: run only when asked for.
     """
 
     def applies(case: Case) -> str | None:
         if scalar and not case.scalar:
             return "only for a scalar function; this module mixes elements"
+        if norm and not case.norm:
+            return "only for a module that normalises and activates"
         if named and case.spec is None:
             return "only where an activation string makes the module"
         missing = [f for f in needs if getattr(case.facts, f) is None]
@@ -59,7 +71,7 @@ def check(
 
     def build(run: Run) -> Run:
         doc = " ".join((run.__doc__ or "").split())
-        CHECKS[run.__name__] = Check(run.__name__, group, doc, _without_torch_jit_warnings(run), applies)
+        CHECKS[run.__name__] = Check(run.__name__, group, doc, _without_torch_jit_warnings(run), applies, slow)
         return run
 
     return build
@@ -67,10 +79,10 @@ def check(
 
 def _without_torch_jit_warnings(run: Run) -> Run:
     @functools.wraps(run)
-    def quiet(case: Case) -> None:
+    def quiet(case: Case) -> dict[str, float] | None:
         with warnings.catch_warnings():  # torch's own forward mode still uses torch.jit, which it deprecates
             warnings.filterwarnings("ignore", message=r".*torch\.jit", category=DeprecationWarning)
-            run(case)
+            return run(case)
 
     return quiet
 

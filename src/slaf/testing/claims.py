@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from slaf.core import Activation, SlafError
+from slaf.core import Activation
+from slaf.core.quadrature import gauss_legendre
 
 from .case import Case
 from .check import check, close, expect
@@ -165,41 +166,29 @@ def _touches_zero(case: Case, x: float, step: float) -> bool:
     return -least < 1e-12 and bool((case.d(around).abs() > 1e-6).all())
 
 
-def _bounded(case: Case) -> str | None:
-    own = type(case.module64).__dict__.get("bounds")  # a rule of the family's own
-    known = case.facts.critical_points is not None or case.facts.monotone in ("nondecreasing", "nonincreasing")
-    return None if own is not None or known else "neither critical points nor monotonicity are claimed"
-
-
-@check(GROUP, scalar=True, unless=_bounded)
-def bounds(case: Case) -> None:
-    """``bounds`` holds on random boxes in float64 and float32, is tight in float64, and refuses lower > upper."""
-    case = case.unsized or case
-    generator = torch.Generator().manual_seed(0)
-    centre = 12 * torch.rand(60, generator=generator, dtype=torch.float64) - 6
-    width = 10 ** (4 * torch.rand(60, generator=generator, dtype=torch.float64) - 3)
+@check(GROUP, scalar=True, needs=["antiderivative"])
+def antiderivative_claim(case: Case) -> None:
+    """The claimed antiderivative is 0 at 0, and F(b) - F(a) is the integral of f from a to b, for |x| up to 1e3."""
     module = case.module64
     assert isinstance(module, Activation)
-    try:
-        module.bounds(case.spread(centre + width), case.spread(centre))
-    except SlafError:
-        pass
-    else:
-        raise AssertionError("bounds accepts lower > upper")
-    for dtype in (torch.float64, torch.float32):
-        module = case.evaluated(dtype)
-        assert isinstance(module, Activation)
-        lower, upper = (centre - width / 2).to(dtype), (centre + width / 2).to(dtype)
-        low, high = (case.first(t) for t in module.bounds(case.spread(lower), case.spread(upper)))
-        t = torch.linspace(0, 1, 4097, dtype=dtype)[:, None]
-        inside = (lower + t * (upper - lower)).clamp(lower, upper)
-        y = case.f(inside.reshape(-1), module).detach().reshape(inside.shape)
-        for what, violated in (("below", y < low), ("above", y > high)):
-            expect(not bool(violated.any()), f"f is {what} its bounds at x={inside[violated][:3].tolist()} in {dtype}")
-        if dtype == torch.float64 and math.isfinite(case.facts.lipschitz if case.facts.lipschitz is not None else math.inf):
-            slack = 1e-9 + case.facts.lipschitz * (upper - lower) / 4096
-            close(low, y.amin(0), slack, "the lower bound is loose", centre)
-            close(high, y.amax(0), slack, "the upper bound is loose", centre)
+
+    def primitive(x: Tensor) -> Tensor:
+        return case.first(module.antiderivative(case.spread(x))).detach()
+
+    zero = primitive(torch.zeros(1, dtype=torch.float64)).item()
+    expect(abs(zero) <= 1e-15, f"the claimed antiderivative is {zero!r} at 0 instead of 0")
+    far = torch.logspace(1.1, 3, 16, dtype=torch.float64)
+    a = torch.cat([-far, torch.arange(-12, 12, 0.25, dtype=torch.float64) + 1e-3, far])
+    b = a + 0.25
+    smooth = torch.ones_like(a, dtype=torch.bool)
+    for kink in case.facts.kinks or ():
+        smooth &= (kink <= a) | (kink >= b)
+    a, b = a[smooth], b[smooth]
+    nodes, weights = gauss_legendre(24)
+    x = a + (b - a) / 2 * (1 + nodes[:, None])
+    wanted = (b - a) / 2 * (weights[:, None] * case.f(x.reshape(-1)).detach().reshape(x.shape)).sum(0)
+    size = torch.maximum(primitive(a).abs(), primitive(b).abs())
+    close(primitive(b) - primitive(a), wanted, 1e-11 + 1e-13 * size, "the claimed antiderivative's rise over 0.25", a)
 
 
 @check(GROUP, scalar=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from slaf.core import SlafError, nearest
 
-from . import claims, construction, derivatives, export, inputs, transforms, values  # noqa: F401 - they register their checks
+from . import boxes, claims, construction, derivatives, export, inputs, norms, transforms, values  # noqa: F401 - they register their checks
 from .case import Case, Subject
 from .check import CHECKS
 
@@ -18,13 +18,17 @@ __all__ = ["Report", "Result", "check_activation", "checks"]
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one check: ``status`` is ``"passed"``, ``"failed"``, ``"skipped"`` or ``"xfailed"``; ``message`` says why."""
+    """The outcome of one check: ``status`` is ``"passed"``, ``"failed"``, ``"skipped"`` or ``"xfailed"``; ``message`` says why.
+
+    ``measured`` holds the numbers that the check found, such as the largest error in units in the last place.
+    """
 
     check: str
     group: str
     status: str
     message: str
     seconds: float
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Report:
         return next(r for r in self.results if r.check == check)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for a report or a JSON file."""
+        """Plain data for a report or a JSON file: counts, and for every check its status, reason, seconds and measurements."""
         counts = {s: sum(r.status == s for r in self.results) for s in ("passed", "failed", "skipped", "xfailed")}
         return {"name": self.name, "passed": self.passed, "counts": counts, "results": [asdict(r) for r in self.results]}
 
@@ -71,7 +75,9 @@ def known(names: Iterable[str]) -> list[str]:
     return names
 
 
-def check_activation(obj: Subject, xfail: Mapping[str, str] | None = None, checks: Iterable[str] | None = None) -> Report:
+def check_activation(
+    obj: Subject, xfail: Mapping[str, str] | None = None, checks: Iterable[str] | None = None, slow: bool = False
+) -> Report:
     """Run the contract over one activation.
 
     Args:
@@ -79,6 +85,7 @@ def check_activation(obj: Subject, xfail: Mapping[str, str] | None = None, check
             ``NormActivation`` and other modules that mix elements get the checks that apply to them.
         xfail: known gaps, ``{check: reason}``. Strict: one that passes, or does not apply, is a failure.
         checks: run these only.
+        slow: run also what takes many seconds: compilation by Inductor.
 
     Raises:
         SlafError: an unknown check, an optional package that is missing, or an ``obj`` that cannot be built.
@@ -89,7 +96,7 @@ def check_activation(obj: Subject, xfail: Mapping[str, str] | None = None, check
     """
     expected = dict(xfail or {})
     known(expected)
-    chosen = known(CHECKS if checks is None else checks)
+    chosen = known([n for n, c in CHECKS.items() if slow or not c.slow] if checks is None else checks)
     case = Case(obj)
     return Report(case.name, tuple(_run(case, name, expected.get(name)) for name in chosen))
 
@@ -97,17 +104,17 @@ def check_activation(obj: Subject, xfail: Mapping[str, str] | None = None, check
 def _run(case: Case, name: str, expected: str | None) -> Result:
     check, start = CHECKS[name], time.perf_counter()
 
-    def result(status: str, message: str = "") -> Result:
-        return Result(name, check.group, status, message, time.perf_counter() - start)
+    def result(status: str, message: str = "", measured: dict[str, float] | None = None) -> Result:
+        return Result(name, check.group, status, message, time.perf_counter() - start, measured or {})
 
     reason = check.applies(case)
     if reason is not None:
         return result("failed", f"declared to fail ({expected}), but does not apply: {reason}") if expected else result("skipped", reason)
     try:
-        check.run(case)
+        measured = check.run(case)
     except Exception as error:
         if isinstance(error, SlafError) and isinstance(error.__cause__, ImportError):
             raise
         message = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
         return result("xfailed", f"{expected}: {message}") if expected else result("failed", message)
-    return result("failed", f"declared to fail ({expected}), but passes: remove the xfail") if expected else result("passed")
+    return result("failed", f"declared to fail ({expected}), but passes: remove the xfail") if expected else result("passed", "", measured)

@@ -13,12 +13,19 @@ from .extras import optional
 __all__ = ["parametrize_with_checks"]
 
 
-def parametrize_with_checks(entries: Iterable[Subject], xfail: Mapping[str, Mapping[str, str]] | None = None) -> Any:
+def parametrize_with_checks(
+    entries: Iterable[Subject],
+    xfail: Mapping[str, Mapping[str, str]] | None = None,
+    checks: Iterable[str] | None = None,
+    slow: bool = False,
+) -> Any:
     """Decorate ``def test(activation, check): check(activation)``: one test for every activation and every check that applies.
 
     Args:
         entries: what :func:`check_activation` takes.
         xfail: known gaps, ``{activation: {check: reason}}``, strict.
+        checks: these only.
+        slow: also what takes many seconds: compilation by Inductor.
 
     Example::
 
@@ -29,11 +36,13 @@ def parametrize_with_checks(entries: Iterable[Subject], xfail: Mapping[str, Mapp
     pytest = optional("pytest")
     expected = {name: dict(gaps) for name, gaps in (xfail or {}).items()}
     parameters = []
+    chosen = known([n for n, c in CHECKS.items() if slow or not c.slow] if checks is None else checks)
     for entry in entries:
         case = Case(entry)
         gaps = expected.pop(case.name, {})
         known(gaps)
-        for name, check in CHECKS.items():
+        for name in chosen:
+            check = CHECKS[name]
             if check.applies(case) is not None and name not in gaps:
                 continue
             marks = [pytest.mark.xfail(reason=gaps[name], strict=True)] if name in gaps else []
@@ -46,7 +55,7 @@ def parametrize_with_checks(entries: Iterable[Subject], xfail: Mapping[str, Mapp
 class _Bound:
     """A check as the test calls it; its name is what pytest shows."""
 
-    def __init__(self, name: str, run: Callable[[Case], None]) -> None:
+    def __init__(self, name: str, run: Callable[[Case], object]) -> None:
         self.__name__, self._run = name, run
 
     def __call__(self, case: Case) -> None:

@@ -55,9 +55,7 @@ def hessian(case: Case) -> None:
     close(got, wanted, 1e-5 * wanted.abs().clamp(min=1), "hessian")
 
 
-@check(GROUP)
-def compile(case: Case) -> None:
-    """``torch.compile(fullgraph=True)`` gives the eager value and gradient."""
+def _compiled(case: Case, backend: str, rounding: float) -> None:
     module, x = case.evaluated(), case.input()
     plain = x.clone().requires_grad_()
     wanted = module(plain)
@@ -65,12 +63,24 @@ def compile(case: Case) -> None:
     torch._dynamo.reset()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's own
-        compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+        compiled = torch.compile(module, fullgraph=True, backend=backend)
         leaf = x.clone().requires_grad_()
         y = compiled(leaf)
         y.square().sum().backward()
     expect(y.dtype == x.dtype, f"compiled: {x.dtype} in, {y.dtype} out")
-    same(y, wanted, "the compiled value", rounding=16)
+    same(y, wanted, "the compiled value", rounding=rounding)
     assert leaf.grad is not None
     assert plain.grad is not None
-    same(leaf.grad, plain.grad, "the compiled gradient", rounding=64)
+    same(leaf.grad, plain.grad, "the compiled gradient", rounding=4 * rounding)
+
+
+@check(GROUP)
+def compile(case: Case) -> None:
+    """``torch.compile(fullgraph=True)`` gives the eager value and gradient."""
+    _compiled(case, "aot_eager", rounding=16)
+
+
+@check(GROUP, slow=True)
+def inductor(case: Case) -> None:
+    """``torch.compile(fullgraph=True)`` with Inductor, which writes and compiles C++, gives the eager value and gradient."""
+    _compiled(case, "inductor", rounding=64)
