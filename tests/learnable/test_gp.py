@@ -143,9 +143,19 @@ def test_bounds_hold_and_are_tight_for_every_channel(spec, seed, dtype):
     assert bool((y <= high).all())
     size = act.weights().abs().sum(1).max().detach()
     # half a step from the extremum, where the slope is 0: |f''| step²/8
-    slack = size * ((width / 3000 / act.process.lengthscale) ** 2 / 8 + 1e-7 + 16 * torch.finfo(dtype).eps)
+    slack = size * ((width / 3000 / act.process.lengthscale) ** 2 / 8 + 1e-8 + 16 * torch.finfo(dtype).eps)
     assert bool((y.amin(0) - low <= slack).all())
     assert bool((high - y.amax(0) <= slack).all())
+
+
+def test_the_interpolant_behind_the_bounds_is_as_near_as_it_says():
+    for spec in SPECS:
+        act = drawn(spec, num_channels=2)
+        cubic, error = act.process.enclosure(act.weights().detach())
+        x = torch.linspace(-12, 12, 50001, dtype=torch.float64)
+        found = (cubic.all_at(x) - act(x[:, None].expand(-1, 2)).detach().T).abs().amax(1)
+        assert bool((found <= error + 1e-14 * act.weights().abs().sum(1)).all())
+        assert bool((error < 1e-8 * act.weights().abs().sum(1)).all())
 
 
 def test_the_expression_of_every_channel_computes_its_values():
