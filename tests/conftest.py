@@ -4,6 +4,10 @@ import pytest
 import torch
 
 
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="compile every activation with Inductor, not one of each family")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     """Results and times that do not depend on the machine's cores."""
