@@ -44,7 +44,7 @@ class FormulaActivation(Elementwise):
 
     def __init__(
         self,
-        formula: str,
+        formula: str = "x",
         trainable: bool | str | Iterable[str] = (),
         *,
         num_channels: int | None = None,
