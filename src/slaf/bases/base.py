@@ -81,6 +81,10 @@ class Basis(ABC):
     def combine(self, u: Tensor, coefficients: Tensor, count: int) -> Tensor:
         """Σ_j c_j e_j(u) without a tensor for all elements at once, for c of shape (J, …), each c_j broadcasting against u."""
 
+    def element_sizes(self, count: int) -> list[tuple[float, float]] | None:  # noqa: ARG002 - for those that are bounded
+        """Upper bounds of |e_j| and |e_j'| over the whole line, for estimates of rounding; ``None`` where there are none."""
+        return None
+
     def expression(self, x: Any, coefficients: Sequence[float]) -> Any:
         """Σ_k a_k φ_k(x) as a sympy expression with float coefficients."""
         import sympy

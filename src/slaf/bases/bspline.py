@@ -23,8 +23,8 @@ class BSpline(PiecewiseBasis):
     The B_i sum to one on the domain, so with the bias all of them would be one too many. The middle one, i = ⌊(n + p)/2⌋, is left
     out: then b is its coefficient, a_k the difference of another's to it, and 1, φ_1 … φ_K are a basis of all splines: rank K + 1.
     Beyond the domain every term goes on as a straight line with the value and the slope at the end, so combinations are C^{p-1}
-    inside and C¹ (for p = 1: C⁰) at the ends. For the cubic and 11 terms the condition number of [1, φ] is below 130 (uniform
-    density on the domain); the degree drives it: 30 for 2, 7000 for 5.
+    inside and C¹ (for p = 1: C⁰) at the ends. For the cubic and 13 terms the condition number of [1, φ] is below 140 (uniform
+    density on the domain); the degree drives it: 30 for 2, 8000 for 5.
 
     Args:
         degree: p, 1 to 7; 3, the cubic spline, is Kolmogorov–Arnold networks' usual choice.
@@ -35,6 +35,7 @@ class BSpline(PiecewiseBasis):
     degree: int = 3
 
     name = "bspline"
+    default_terms = 13
     examples = ("bspline(degree=1)", "bspline(degree=2)", "bspline(degree=5)")
 
     def __post_init__(self) -> None:

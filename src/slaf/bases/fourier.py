@@ -53,6 +53,9 @@ class Fourier(Basis):
             y = y + (torch.cos(angle) if k % 2 else torch.sin(angle)) * c
         return y
 
+    def element_sizes(self, count: int) -> list[tuple[float, float]]:
+        return [(1.0, float(m)) for m in self.frequencies(count)]
+
     def derivative(self, u: Tensor, count: int, order: int = 1) -> Tensor:
         quarters, size = check_order(order) % 4, order
         sign = -1.0 if quarters >= 2 else 1.0

@@ -41,6 +41,11 @@ class GaussianBasis(Basis):
             y = y + _shape((u - centre) * (1 / width), self.order_of_elements) * (amplitude * c)
         return y
 
+    def element_sizes(self, count: int) -> list[tuple[float, float]]:
+        # suprema of the first and third derivatives of G; those of G itself and of the second are 1
+        steepest = 0.607 if self.order_of_elements == 0 else 1.39
+        return [(abs(amplitude), abs(amplitude) * steepest / width) for _, width, amplitude in self.places(count)]
+
     def derivative(self, u: Tensor, count: int, order: int = 1) -> Tensor:
         t, width, amplitude = self._all(u, count)
         return self._mix(_shape(t, self.order_of_elements + check_order(order)) * amplitude / width**order, count)

@@ -17,7 +17,8 @@ class Hermite(PolynomialBasis):
     """φ_k(u) = He_k(u)/√k!, √(k + 1)·φ_{k+1} = u·φ_k - √k·φ_{k-1}.
 
     Uncorrelated with variance 1 over u ~ N(0, 1): the domain is three standard deviations, so with ``input_scale=3`` a SLAF's u is
-    its standardised input itself.
+    its standardised input itself. Condition number of [1, φ] at degree 7: 1 over N(0, 1), below 17 over the uniform density on the
+    domain.
     """
 
     name = "hermite"

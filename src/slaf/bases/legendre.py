@@ -15,7 +15,8 @@ __all__ = ["Legendre"]
 class Legendre(PolynomialBasis):
     """φ_k(u) = P_k(u), (k + 1)·P_{k+1} = (2k + 1)·u·P_k - k·P_{k-1}: 1 at u = 1, within [-1, 1] on the domain.
 
-    Uncorrelated over the uniform density on the domain, E φ_k² = 1/(2k + 1).
+    Uncorrelated over the uniform density on the domain, E φ_k² = 1/(2k + 1): the condition number of [1, φ]
+    there is √(2K + 1), below 4 at degree 7.
     """
 
     name = "legendre"

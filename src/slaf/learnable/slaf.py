@@ -337,7 +337,10 @@ class SLAF(Activation):
         if bool((lower > upper).any()):
             raise SlafError("lower must not exceed upper anywhere")
         found = self._evaluation.bounds(self, lower, upper)
-        return super().bounds(lower, upper) if found is None else found
+        if found is not None:
+            return found
+        (low, high), slack = super().bounds(lower, upper), self._evaluation.rounding(self, lower, upper)
+        return (low, high) if slack is None else ((low - slack).to(low.dtype), (high + slack).to(high.dtype))
 
     def second_moment(self) -> float:
         kinks = self._evaluation.kinks(self)

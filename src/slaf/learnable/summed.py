@@ -126,6 +126,20 @@ class Summed:
         reach = torch.maximum(low.abs(), high.abs()).clamp(min=1)
         return 16 * eps * (broadcast(height, layout) + broadcast(slope, layout) * reach)
 
+    def rounding(self, act: SLAF, lower: Tensor, upper: Tensor) -> Tensor | None:
+        """Of the sum, whose terms may cancel, and of u; ``None`` where the size of the terms is not known."""
+        sizes = self.basis.element_sizes(act.num_terms)
+        if sizes is None:
+            return None
+        with torch.no_grad():
+            shape, work = act.sharing.shape(lower, act.sharing.sites), working_dtype(lower.dtype)
+            frozen = self._frozen(act, shape, work)
+            reach = torch.maximum(*(self._u(act, t, *frozen).abs() for t in (lower, upper))).clamp(min=1)
+            a, b = self._elements(act)
+            height, slope = (a.abs() @ torch.tensor(sizes, dtype=a.dtype, device=a.device)).unbind(1)
+            layout = shape if len(a) > 1 else (1,) * lower.dim()
+            return 8 * torch.finfo(lower.dtype).eps * ((height + b.abs()).reshape(layout) + slope.reshape(layout) * reach)
+
     def expression(self, act: SLAF, site: int) -> Any:
         """Σ a_k φ_k(u) + b with the input map written out, with float coefficients."""
         import sympy
