@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ def page(name: str, results: Mapping[str, Any], costs: Mapping[str, Any]) -> str
     claims, module = facts(name), build(name)
     scalar = isinstance(module, Activation)
     parts = [
-        f"---\ntitle: {name}\ndescription: >-\n  {' '.join((claims.summary or name).split())}\n---",
+        f"---\ntitle: {name}\ndescription: >-\n  {html.escape(' '.join((claims.summary or name).split()))}\n---",
         f"# {name}",
         html.escape(claims.summary),
     ]
@@ -59,7 +60,7 @@ def page(name: str, results: Mapping[str, Any], costs: Mapping[str, Any]) -> str
     parts += ["## Facts", _table(_facts(claims, scalar))]
     rows = list(_parameters(claims)) or list(_arguments(name, module))
     if rows:
-        parts += ["## Parameters", _rows(("", "default", "allowed", "", ""), rows)]
+        parts += ["## Parameters", _rows(("name", "default", "allowed", "kind", "meaning"), rows)]
     if scalar:
         parts += ["## Numbers", _table(_numbers(name, module, costs))]
     parts += [
@@ -87,9 +88,11 @@ def _table(rows: Iterator[tuple[str, str]]) -> str:
 
 
 def _rows(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    top = "".join(f"<th>{h}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    """A table without the columns that are empty."""
+    used = [n for n in range(len(head)) if any(row[n] for row in rows)]
+    top = "".join(f"<th scope='col'>{head[n]}</th>" for n in used)
+    body = "".join("<tr>" + "".join(f"<td>{row[n]}</td>" for n in used) + "</tr>" for row in rows)
+    table = f'<table class="slaf-facts"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="slaf-wide" tabindex="0" role="region" aria-label="parameters">{table}</div>'
 
 
@@ -125,7 +128,11 @@ def _arguments(name: str, module: nn.Module) -> Iterator[tuple[str, ...]]:
     for p in inspect.signature(activations[name]).parameters.values():
         if p.kind is p.POSITIONAL_OR_KEYWORD:
             default = "" if p.default in (p.empty, None) else html.escape(str(p.default))
-            yield f"<code>{p.name}</code>", default, "", "", html.escape(told.get(p.name, "")).replace("``", "")
+            yield f"<code>{p.name}</code>", default, "", "", html.escape(_ROLE.sub(r"\1", told.get(p.name, "")))
+
+
+_ROLE = re.compile(r"(?::\w+:)?`+~?([^`]*)`+")
+"""Markup of docstrings: ``code`` and :func:`references`."""
 
 
 def _documented(docstring: str) -> dict[str, str]:

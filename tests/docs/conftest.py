@@ -1,0 +1,6 @@
+"""The generator of the site lives beside its pages."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
