@@ -82,9 +82,10 @@ class Case:
         if self.spec is None or not self.sized:
             return None
         try:
-            return Case(self.spec, sized=False)
+            case = Case(self.spec, sized=False)
         except SlafError:
             return None
+        return case if not case.own else None  # the string itself may say the sizes
 
     # -- inputs ------------------------------------------------------------------------------------------------------------
 
