@@ -53,7 +53,7 @@ def fold(
             256 input codes to output codes.
         interval: (low, high), where the bound holds; rounded to float32.
         degree: of the polynomial (1 to 24, 7 by default) or of each piece (1 to 8, 3 by default).
-        pieces: their number, 32 by default (8 for piecewise polynomials); kinks of f are breaks too.
+        pieces: their number, by default 32 (8 for piecewise polynomials) or as many as the kinks make; f's kinks are breaks too.
         tolerance: instead of ``degree`` (polynomial) or ``pieces``: the smallest size whose proven bound is not above it. For
             ``"int8"``, refuse a table with a larger bound.
         outside: beyond the interval, ``"asymptote"``: a straight line from the end on, with the slope that f has far away;
@@ -93,7 +93,8 @@ def fold(
         return request.sized(_Size("degree", 7, MAX_DEGREE), degree, tolerance, request.polynomial)
     _not_both(tolerance, "pieces", pieces)
     order = 1 if to == "piecewise_linear" else _whole("degree", 3 if degree is None else degree, MAX_PIECE_DEGREE)
-    size = _Size("pieces", 32 if order == 1 else 8, MAX_PIECES, request.least_pieces(breakpoints), order + 1)
+    least = request.least_pieces(breakpoints)
+    size = _Size("pieces", max(32 if order == 1 else 8, least), MAX_PIECES, least, order + 1)
     return request.sized(size, pieces, tolerance, lambda n: request.pieces(n, order, breakpoints))
 
 
@@ -191,6 +192,11 @@ class _Request:
         y = self.f(torch.tensor([low, low + h, high - h, high], dtype=torch.float64))
         return "linear", (_float32(float(y[1] - y[0]) / h), _float32(float(y[3] - y[2]) / h))
 
+    @property
+    def marks(self) -> list[float]:
+        """The kinks and their neighbours, so that a fit sees both sides of a jump."""
+        return [t for k in self.target.kinks for t in (math.nextafter(k, -math.inf), k, math.nextafter(k, math.inf))]
+
     def common(self) -> tuple[str, tuple[float, float], str, tuple[float, float]]:
         """The arguments that every form takes."""
         return str(self.module.spec()), self.interval, self.outside, self.slopes
@@ -205,7 +211,7 @@ class _Request:
             rscale = _float32(math.nextafter(rscale, 0) * (1 - 2.0**-24))
         terms = polynomial_terms(degree, center - 1 / rscale, center + 1 / rscale)
         if find_spec("scipy"):
-            weights = minimax(self.f, terms, self.interval, self.target.kinks).coefficients
+            weights = minimax(self.f, terms, self.interval, self.marks).coefficients
         else:
             x = (low + high) / 2 + (high - low) / 2 * chebyshev_points(16 * degree + 33)
             weights = torch.linalg.lstsq(terms(x), self.f(x)[:, None]).solution[:, 0]
@@ -233,7 +239,7 @@ class _Request:
 
     def _node_values(self, breaks: Tensor) -> Tensor:
         if find_spec("scipy") and len(breaks) <= PROGRAM_PIECES + 1:
-            return minimax(self.f, piecewise_linear_terms(breaks), self.interval, self.target.kinks).coefficients
+            return minimax(self.f, piecewise_linear_terms(breaks), self.interval, self.marks).coefficients
         y = self.f(breaks)
         steps = torch.linspace(0, 1, 33, dtype=torch.float64)
         x = breaks[:-1, None] + breaks.diff()[:, None] * steps

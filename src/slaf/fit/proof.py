@@ -1,8 +1,9 @@
 """A proven bound of |f - p| on an interval: interval arithmetic on ever finer cells.
 
-On a cell [a, b] of width h without kinks inside, |e| <= max(|e(a)|, |e(b)|) + h²/8·max|e''| for e = f - p; where that is not known to hold,
-or is worse, |e| <= |e(m)| + h/2·max|e'| or simply the difference of the two ranges. Cells whose bound is well above the largest error seen
-are split.
+On a cell [a, b] of width h without kinks inside, |e| <= max(|e(a)|, |e(b)|) + h²/8·max|e''| for e = f - p; where that is not
+known to hold, or is worse, |e| <= |e(m)| + h/2·max|e'| or simply the difference of the two ranges. Cells whose bound is well above the
+largest error seen are split. Two claims of the facts are trusted: that f is continuous, and its Lipschitz constant where the expression
+is singular but the function is not (sin(x)/x at 0).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .enclosures import FoldedForm
 
 __all__ = ["Proof", "Target", "prove"]
 
+NEAR = 1e-7
 RELATIVE, ABSOLUTE, ROUNDS, MOST_CELLS = 0.01, 1e-12, 40, 1 << 21
 
 
@@ -53,6 +55,8 @@ class Target:
 
     def __init__(self, module: Activation, site: int | None = None) -> None:
         self.module, self.site = module, site
+        facts = module.facts
+        self.lipschitz = facts.lipschitz if facts.smoothness is not None and facts.smoothness >= 0 else None
         self.expression = _expression(module, site or 0)
         self.slope = self.curvature = None
         kinks = {float(k) for k in module.facts.kinks or ()}
@@ -94,7 +98,21 @@ class Target:
 
     def range(self, a: Tensor, b: Tensor) -> Interval:
         """f on [a, b]."""
-        return self._bounds(a, b) if self.expression is None else enclose(self.expression, a, b)
+        if self.expression is None:
+            return self._bounds(a, b)
+        low, high = enclose(self.expression, a, b)
+        if self.lipschitz is None or not math.isfinite(self.lipschitz):
+            return low, high
+        # where the expression says too little, from points a little aside
+        aside = NEAR * torch.maximum(a.abs(), b.abs()).clamp(min=1)
+        reach = self.lipschitz * (b - a + aside) * (1 + 1e-12)
+        vague = ~(high - low <= 8 * reach)
+        if bool(vague.any()):
+            for point in ((a - aside)[vague], (b + aside)[vague]):
+                least, most = enclose(self.expression, point, point)
+                low[vague] = torch.maximum(low[vague], least - reach[vague])
+                high[vague] = torch.minimum(high[vague], most + reach[vague])
+        return low, high
 
     def derivative(self, a: Tensor, b: Tensor, order: int) -> Interval | None:
         """f' or f'' on [a, b], where no kink is inside; None where it is not known."""
