@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from slaf.core import Activation, Elementwise, Facts, Paper, SlafError, Spec, make, one_of, parse
+from slaf.core import Activation, Elementwise, Facts, Paper, Sharing, SlafError, Spec, make, one_of, parse
 from slaf.core.analysis import substituted
 from slaf.fit import least_squares
 
@@ -275,7 +275,9 @@ class Mixture(Family):
     # -- what is derived ----------------------------------------------------------------------------------------------------
 
     def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-        """A sound range on each box: the weighted sum of the members' ranges on 64 parts of it, so it is tight to first order only.
+        """A sound range on each box: by branch and bound over the expression; where a member has none, by the members' own bounds.
+
+        The latter adds the members' weighted ranges on 64 parts of the box, so it is tight to first order only.
 
         Raises:
             SlafError: ``lower`` exceeds ``upper`` somewhere, or a member does not know its bounds.
@@ -283,6 +285,16 @@ class Mixture(Family):
         self._require_scalar("bounds")
         if bool((lower > upper).any()):
             raise SlafError("lower must not exceed upper anywhere")
+        shared = (getattr(m, "sharing", None) for m in self.modules())
+        counts = {own.count for own in shared if isinstance(own, Sharing)}
+        if counts == {self.sharing.count}:  # else the expression of a θ of ours would be that of one of a member's
+            try:
+                return super().bounds(lower, upper)
+            except SlafError:
+                pass
+        return self._sum_of_bounds(lower, upper)
+
+    def _sum_of_bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             edges = [lower, *(torch.lerp(lower.float(), upper.float(), i / 64).to(lower.dtype) for i in range(1, 64)), upper]
             edges = [torch.minimum(torch.maximum(e.nan_to_num(nan=0.0), lower), upper) for e in edges]

@@ -236,11 +236,12 @@ class Rational(Family):
         Raises:
             SlafError: as :meth:`bounds`.
         """
-        lower, upper, dtype = self._box(lower.double(), upper.double())
+        dtype = lower.dtype
+        lower, upper, _ = self._box(lower.double(), upper.double())
         x = self._inside(slope_points, lower, upper)
         x = torch.cat([x, *(torch.minimum(torch.maximum(x + s, lower), upper) for s in (-1e-9, 1e-9))])  # either side of a kink
         out = torch.stack([self.derivative(row).detach().abs() for row in x]).amax(0)
-        return out * (1 + 1e-6) + torch.finfo(dtype).tiny
+        return (out * (1 + 1e-6 + 2 * torch.finfo(dtype).eps) + torch.finfo(dtype).tiny).to(dtype)
 
     def max_slope(self, interval: tuple[float, float] | None = None) -> float:
         """The largest |f'| of any θ on ``interval``, by default :attr:`domain`."""
