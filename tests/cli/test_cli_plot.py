@@ -5,10 +5,9 @@ import math
 
 import pytest
 
-import slaf
 from slaf.cli import main
 from slaf.cli._words import complete_tags
-from slaf.plot import tags
+from slaf.plot import tagged, tags
 
 
 def run(capsys, *arguments):
@@ -49,7 +48,7 @@ def test_plot_draws_text_without_a_file(capsys, tmp_path, monkeypatch):
         (("plot", "gelu", "-o", "curve.gif"), "must end in .pdf, .png, .svg"),
         (("plot", "gelu", "-o", "no/such/folder.png"), "cannot write"),
         (("list", "--tag", "lernable"), "did you mean 'learnable'"),
-        (("list", "--tag", "zzz"), "there are learnable"),
+        (("list", "--tag", "zzz"), "there are "),
     ],
 )
 def test_bad_input(capsys, tmp_path, monkeypatch, arguments, words):
@@ -68,7 +67,7 @@ def test_list_by_tag(capsys):
     assert "prelu" in [entry["name"] for entry in found]
     assert all({"learnable", "torch.nn"} <= set(entry["tags"]) for entry in found)
     code, out, _ = run(capsys, "list", "-t", "learnable")
-    assert [line.split()[0] for line in out.splitlines()] == [n for n in slaf.list() if n in out.split()]
+    assert [line.split()[0] for line in out.splitlines()] == tagged(["learnable"])
 
 
 def test_show_adds_moments_and_latex(capsys):

@@ -25,7 +25,7 @@ def complete_activations(incomplete: str) -> list[str]:
 
 
 _REGISTERS = re.compile(r"^@?(activation|register|activations\.register)\(", re.MULTILINE)
-_NAME = re.compile(r"""^@activation\(\s*Facts\(\s*(?:name\s*=\s*)?["'](\w+)["']|^    name(?::[^=\n]+)?\s*=\s*["'](\w+)["']""", re.MULTILINE)
+_NAME = re.compile(r"""^@activation\(\s*\w+\(\s*(?:name\s*=\s*)?["'](\w+)["']|^    name(?::[^=\n]+)?\s*=\s*["'](\w+)["']""", re.MULTILINE)
 _TAGS = re.compile(r"\btags\s*=\s*[(\[]([^)\]]*)[)\]]")
 
 
