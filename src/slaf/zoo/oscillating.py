@@ -13,12 +13,6 @@ from slaf.core import INF, Facts, Paper, Param, activation
 from ._phase import phase_of_product, sine_of
 from ._precision import in_float32
 
-_OSCILLATING = Paper(
-    "Biologically Inspired Oscillating Activation Functions Can Bridge the Performance Gap between Biological and Artificial Neurons",
-    "Noel, Bharadwaj, Muthiah-Nakarajan, Dutta, Amali",
-    2021,
-    "arXiv:2111.04020",
-)
 _TAYLOR = [(-1) ** k / math.factorial(2 * k + 1) for k in range(10)]  # of sin(u)/u in u², to 1e-19 for |u| < 1
 
 
@@ -82,57 +76,6 @@ def sinc(x: Tensor, omega: float = 1.0) -> Tensor:
 def gcu(x: Tensor) -> Tensor:
     """x · cos(x)."""
     return x * torch.cos(x)
-
-
-@activation(
-    Facts(
-        name="ssu",
-        formula="pi*where(abs(x - pi) > 0, sin(x - pi)/(x - pi), 1)",
-        paper=_OSCILLATING,
-        range=(-0.68245957050103042, math.pi),  # at π ± 4.49340945790906418, and at π
-        monotone="neither",
-        parity="neither",
-        smoothness=INF,
-        lipschitz=1.3703055927694596,  # at π ± 2.08157597781810061
-        kinks=(),
-        tags=("oscillating",),
-        summary="Shifted sinc unit: π times the cardinal sine around π.",
-    )
-)
-@in_float32
-def ssu(x: Tensor) -> Tensor:
-    """π · sin(x - π) / (x - π) = π · sin(x) / (π - x)."""
-    gap = math.pi - x
-    near = gap.abs() < 1
-    far = torch.sin(x) / torch.where(near, torch.ones_like(x), gap)
-    return math.pi * torch.where(near, _sinc_near_zero(torch.where(near, gap, torch.zeros_like(x))), far)
-
-
-@activation(
-    Facts(
-        name="dsu",
-        formula="where(abs(abs(x) - pi) > 0, pi**2*sin(x)/(pi**2 - x*x), sign(x)*pi/2)",
-        paper=_OSCILLATING,
-        range=(-1.6364081368248818, 1.6364081368248818),  # at ±2.63099585194381169
-        monotone="neither",
-        parity="odd",
-        smoothness=INF,
-        lipschitz=1.0,  # f'(0)
-        kinks=(),
-        tags=("oscillating",),
-        summary="Decaying sine unit: the difference of two cardinal sines, around π and -π.",
-    )
-)
-@in_float32
-def dsu(x: Tensor) -> Tensor:
-    """π/2 · (sinc(x - π) - sinc(x + π)) = π² · sin(x) / (π² - x²), sinc(u) = sin(u) / u."""
-    gap = math.pi - x.abs()  # its corner at 0 is not near
-    near = gap.abs() < 1
-    inside = torch.where(near, gap, torch.zeros_like(x))
-    ones = torch.ones_like(x)
-    close = torch.sign(x) * _sinc_near_zero(inside) / (2 * math.pi - inside)
-    far = torch.sin(x) / torch.where(near, ones, (math.pi - x) * (math.pi + x))
-    return math.pi**2 * torch.where(near, close, far)
 
 
 @activation(

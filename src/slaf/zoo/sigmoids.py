@@ -268,7 +268,7 @@ def cloglog(x: Tensor) -> Tensor:
 @activation(
     Facts(
         name="soft_clipping",
-        formula="log((1 + exp(alpha*x))/(1 + exp(alpha*(x - 1))))/alpha",
+        formula="(log(1 + exp(alpha*x)) - log(1 + exp(alpha*(x - 1))))/alpha",
         paper=Paper("Neural Network-Based Approach to Phase Space Integration", "Klimek, Perelstein", 2018, "arXiv:1810.11509"),
         params={"alpha": Param(10.0, low=0.0, open=True, doc="sharpness of the two corners")},
         range=(0.0, 1.0),
