@@ -50,6 +50,7 @@ class PolyNorm(NormActivation):
     """
 
     name = "polynorm"
+    scale_invariant = True
 
     def __init__(
         self,
@@ -73,6 +74,11 @@ class PolyNorm(NormActivation):
         self.weight = nn.Parameter(torch.empty(order, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
         self.reset_parameters()
+
+    @property
+    def mixes(self) -> str:  # type: ignore[override]
+        """``"token"`` for the last dimension, ``"batch"`` for the first, ``"sample"`` otherwise."""
+        return {-1: "token", 0: "batch"}.get(self.normalized_dim, "sample")
 
     def reset_parameters(self) -> None:
         """a_i = 1/order, a_0 = 0."""
