@@ -17,8 +17,8 @@ SILU_MIN_SLOPE = -0.09983932012886692
 
 
 def expit(x: Any) -> Any:
-    """1 / (1 + exp(-x)) without overflow."""
-    return 0.5 * (1 + np.tanh(np.asarray(x, dtype=np.float64) / 2))
+    """1 / (1 + exp(-x)) without overflow, and with all digits in the left tail."""
+    return np.exp(-np.logaddexp(0.0, -np.asarray(x, dtype=np.float64)))
 
 
 def softplus(x: Any) -> Any:
