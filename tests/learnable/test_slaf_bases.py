@@ -13,7 +13,7 @@ from torch import nn
 import slaf
 from slaf.bases import PiecewiseBasis, PolynomialBasis, bases, basis
 from slaf.core import SlafError
-from slaf.learnable.pairs import valid_pairs
+from slaf.learnable import valid_pairs
 
 OTHERS = [n for n in bases.names() if not isinstance(basis(n), PolynomialBasis)]
 PIECEWISE = ["bspline", "bspline(degree=1)", "bspline(degree=2)", "bspline(degree=5)", "piecewise_linear"]
