@@ -182,6 +182,14 @@ OPTIONS = [
 ]  # fmt: skip
 
 
+def test_contract_of_a_jump():
+    module = fold("hardshrink", "piecewise_polynomial")
+    assert module.facts.smoothness == -1
+    assert {-0.5, 0.5} <= set(module.facts.kinks)
+    report = check_activation(module, checks=["kinks", "smoothness", "antiderivative_method", "second_moment", "kink_gradients"])
+    assert report.passed, report
+
+
 @pytest.mark.parametrize(("to", "options"), OPTIONS)
 def test_contract(to, options):
     report = check_activation(fold("silu", to, **options))

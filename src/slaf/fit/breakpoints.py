@@ -116,11 +116,12 @@ def _samples(breaks: Tensor, center: Tensor, n: int) -> tuple[Tensor, Tensor]:
 def interpolate(f: Function, breaks: Tensor, degree: int) -> tuple[Tensor, Tensor]:
     """Centres (m,) and power coefficients (m, degree + 1) of the pieces through f at Chebyshev points, their ends included.
 
-    So the whole is continuous; each piece errs by about twice the least possible at most.
+    So the whole is continuous where f is; each piece errs by about twice the least possible at most.
     """
     middle, half = single((breaks[:-1] + breaks[1:]) / 2), breaks.diff() / 2
     x = (breaks[:-1, None] + breaks[1:, None]) / 2 + half[:, None] * chebyshev_points(degree + 1)
-    x[:, 0], x[:, -1] = breaks[:-1], breaks[1:]
+    # the next number inside: where f jumps, its limit
+    x[:, 0], x[:, -1] = torch.nextafter(breaks[:-1], breaks[1:]), torch.nextafter(breaks[1:], breaks[:-1])
     y = f(x.reshape(-1)).reshape(x.shape)
     v = (x - middle[:, None]) / half[:, None]
     powers = torch.stack([v**k for k in range(degree + 1)], -1)

@@ -114,14 +114,17 @@ class Folded(Activation):
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
-        """The kinks are those joints at which a derivative visibly jumps."""
-        return Facts(name=self.name, kinks=tuple(self._kinks()), tags=("folded",), summary=f"{self.of} as {self.form.replace('_', ' ')}.")
-
-    def _kinks(self) -> list[float]:
+        """The kinks are those joints at which value or a derivative visibly jumps."""
         joints = self._joints()
         sides = [self._jet(joints, after) for after in (False, True)]
-        jump = ((sides[0] - sides[1]).abs() > 1e-7 * (1 + torch.maximum(sides[0].abs(), sides[1].abs()))).any(0)
-        return joints[jump].tolist()
+        jump = (sides[0] - sides[1]).abs() > 1e-7 * (1 + torch.maximum(sides[0].abs(), sides[1].abs()))
+        return Facts(
+            name=self.name,
+            kinks=tuple(joints[jump.any(0)].tolist()),
+            smoothness=-1 if bool(jump[0].any()) else None,
+            tags=("folded",),
+            summary=f"{self.of} as {self.form.replace('_', ' ')}.",
+        )
 
     def _jet(self, x: Tensor, after: bool) -> Tensor:
         """Value and three derivatives just before or just after ``x``: (4, n)."""

@@ -49,8 +49,8 @@ def fold(
         activation: an activation string or module; in evaluation mode it must be a function of one number. It is not changed.
         to: ``"polynomial"``: one polynomial, minimax (least squares at Chebyshev points without scipy);
             ``"piecewise_linear"``: a continuous broken line, minimax for its breaks up to 128 pieces (by balanced chords beyond, or
-            without scipy); ``"piecewise_polynomial"``: continuous, each piece through f at Chebyshev points; ``"int8"``: a table from
-            256 input codes to output codes.
+            without scipy); ``"piecewise_polynomial"``: each piece through f at Chebyshev points, its ends included, so continuous
+            where f is; ``"int8"``: a table from 256 input codes to output codes.
         interval: (low, high), where the bound holds; rounded to float32.
         degree: of the polynomial (1 to 24, 7 by default) or of each piece (1 to 8, 3 by default).
         pieces: their number, by default 32 (8 for piecewise polynomials) or as many as the kinks make; f's kinks are breaks too.
