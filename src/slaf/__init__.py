@@ -24,10 +24,12 @@ _PUBLIC = {
     "SLAF": "slaf.learnable",
     "SlafError": "slaf.core",
     "activation": "slaf.core",
+    "diagnose": "slaf.learnable",
     "expand": "slaf.surgery",
-    "from_formula": "slaf.learnable",
-    "identify": "slaf.fit.identify",
     "facts": "slaf.core",
+    "fold": "slaf.fit",
+    "from_formula": "slaf.learnable",
+    "identify": "slaf.fit",
     "list": "slaf.core:names",
     "make": "slaf.core",
     "param_groups": "slaf.train",
@@ -63,8 +65,10 @@ __all__ = [
     "SlafError",
     "__version__",
     "activation",
+    "diagnose",
     "expand",
     "facts",
+    "fold",
     "from_formula",
     "identify",
     "list",
@@ -96,7 +100,7 @@ if TYPE_CHECKING:
     from .compare.api import compare as compare  # the package itself is callable
     from .core import Activation, ContractError, Facts, NormActivation, Paper, Param, SlafError, activation, facts, make, register, wrap
     from .core import names as list
-    from .fit.identify import identify
-    from .learnable import SLAF, from_formula
+    from .fit import fold, identify
+    from .learnable import SLAF, diagnose, from_formula
     from .surgery import expand
     from .train import param_groups

@@ -68,7 +68,7 @@ def enclosed_range(activation: Activation, lower: Tensor, upper: Tensor) -> tupl
         a, b = lower[mask].double(), upper[mask].double()
         own = {name: t[mask] for name, t in parameters.items()}
         continuous = _continuous(activation, expression)
-        lo, hi = range_on(expression, a, b, own, continuous)
+        lo, hi = range_on(expression, a, b, own, continuous, **_claimed(activation, own))
         if continuous:  # an argument that is off by an ulp moves the value by the slope
             slope = torch.stack(enclose(derivative_of(expression), a, b, own)).abs().amax(0)
             ulp = 2 * torch.finfo(lower.dtype).eps * torch.maximum(a.abs(), b.abs())
@@ -76,6 +76,15 @@ def enclosed_range(activation: Activation, lower: Tensor, upper: Tensor) -> tupl
             lo, hi = lo - room, hi + room
         low[mask], high[mask] = lo, hi
     return low.to(lower.dtype), high.to(lower.dtype)
+
+
+def _claimed(activation: Activation, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Range and Lipschitz constant, where they are claimed for the one θ there is."""
+    facts = activation.facts
+    if parameters or activation._several():
+        return {}
+    claims = {} if facts.range is None else {"within": facts.range}
+    return claims if facts.lipschitz is None else claims | {"steepest": facts.lipschitz}
 
 
 def steepest(activation: Activation, lower: Tensor, upper: Tensor) -> Tensor:
@@ -93,6 +102,7 @@ def steepest(activation: Activation, lower: Tensor, upper: Tensor) -> Tensor:
             a, b = lower[mask].double(), upper[mask].double()
             own = {name: t[mask] for name, t in parameters.items()}
             slope = torch.stack(range_on(derivative_of(expression), a, b, own, continuous=None, tolerance=1e-7)).abs().amax(0)
+            slope = slope.clamp(max=_claimed(activation, own).get("steepest", math.inf))
             if not _continuous(activation, expression):
                 slope = torch.where(_jump_inside(activation, expression, a, b), math.inf, slope)
             out[mask] = slope

@@ -45,6 +45,8 @@ def range_on(
     continuous: bool | None = None,
     tolerance: float = 1e-9,
     rounds: int = 24,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    steepest: float = math.inf,
 ) -> Interval:
     """Bounds of ``expression`` on each box [lower, upper], float64: nothing inside leaves them.
 
@@ -52,12 +54,15 @@ def range_on(
         expression: a sympy expression in the real symbol ``x`` and the parameters' names.
         parameters: the numbers of each box, shaped like ``lower``.
         continuous: whether it is known to be; then the derivative's enclosure tightens the bounds. ``None``: seen from its form.
+        within, steepest: a range and a Lipschitz constant that are known anyway, which help where the form of the expression does not.
         tolerance: boxes are split until the excess is below it, relative to the size of the values, or ``rounds`` are over.
     """
     continuous = is_continuous(expression) if continuous is None else continuous
     slope = derivative_of(expression) if continuous else None
     flat = {name: t.reshape(-1) for name, t in (parameters or {}).items()}
-    search = _Search((expression, slope), flat, lower.to(torch.float64).reshape(-1), upper.to(torch.float64).reshape(-1))
+    search = _Search(
+        (expression, slope), (within, steepest), flat, lower.to(torch.float64).reshape(-1), upper.to(torch.float64).reshape(-1)
+    )
     for _ in range(rounds):
         if not search.step(tolerance):
             break
@@ -68,8 +73,15 @@ def range_on(
 class _Search:
     """Cells [a, b] of the boxes that may still hold an extreme; ``box`` says whose they are."""
 
-    def __init__(self, expressions: tuple[Any, Any], parameters: Mapping[str, Tensor], lower: Tensor, upper: Tensor) -> None:
-        (self.expression, self.slope), self.parameters = expressions, parameters
+    def __init__(
+        self,
+        expressions: tuple[Any, Any],
+        known: tuple[tuple[float, float], float],
+        parameters: Mapping[str, Tensor],
+        lower: Tensor,
+        upper: Tensor,
+    ) -> None:
+        (self.expression, self.slope), (self.within, self.steepest), self.parameters = expressions, known, parameters
         self.box, self.a, self.b = torch.arange(len(lower)), lower, upper
         self.parent = torch.full_like(lower, math.inf)  # the width of the enclosure that a cell was split from
         infinite = torch.full((len(lower),), math.inf, dtype=torch.float64)
@@ -77,8 +89,12 @@ class _Search:
         self.seen_low, self.seen_high = infinite.clone(), -infinite
         self.sure_low, self.sure_high = infinite.clone(), -infinite
         for end in (lower, upper):
-            self._see(self.box, self._enclose(self.expression, end, end))
+            self._see(self.box, self._value(end, end))
         self._cell_bounds()
+
+    def _value(self, a: Tensor, b: Tensor) -> Interval:
+        low, high = self._enclose(self.expression, a, b)
+        return low.clamp(*self.within), high.clamp(*self.within)
 
     def _enclose(self, expression: Any, a: Tensor, b: Tensor) -> Interval:
         return enclose(expression, a, b, {name: t[self.box] for name, t in self.parameters.items()})
@@ -92,19 +108,19 @@ class _Search:
 
     def _cell_bounds(self) -> None:
         a, b = self.a, self.b
-        low, high = self._enclose(self.expression, a, b)
+        low, high = self._value(a, b)
         middle = a + (b - a) / 2
-        at = self._enclose(self.expression, middle, middle)
+        at = self._value(middle, middle)
         self._see(self.box, at)
         if self.slope is not None:
             d = self._enclose(self.slope, a, b)
             reach = (b - a) / 2 * (1 + 1e-15)
-            steep = torch.maximum(d[0].abs(), d[1].abs()) * reach
+            steep = torch.maximum(d[0].abs(), d[1].abs()).clamp(max=self.steepest) * reach
             spread = torch.where(reach == 0, torch.zeros_like(steep), steep)
             low, high = torch.maximum(low, at[0] - spread), torch.minimum(high, at[1] + spread)
             # where f is monotone, the cell's ends say all
             monotone = (d[0] >= 0) | (d[1] <= 0)
-            least, most = hull(self._enclose(self.expression, a, a), self._enclose(self.expression, b, b))
+            least, most = hull(self._value(a, a), self._value(b, b))
             low, high = torch.where(monotone, least, low), torch.where(monotone, most, high)
         self.low, self.high = low, high
 

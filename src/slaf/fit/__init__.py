@@ -8,10 +8,12 @@ from .constraints import Fixed, Lipschitz, Monotone, Parity
 from .density import Density, Measured, Normal, Uniform
 from .folded import Folded
 from .folding import fold
+from .identify import Identification, identify
 from .least_squares import least_squares
 from .minimax import Minimax, minimax
 from .piecewise import PiecewisePolynomial, PiecewiseTerms, bspline_terms, piecewise_linear_terms, polynomial_terms
 from .proof import Proof
+from .rational import fit_rational
 from .refit import refit
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Fit",
     "Fixed",
     "Folded",
+    "Identification",
     "Lipschitz",
     "Measured",
     "Minimax",
@@ -31,7 +34,9 @@ __all__ = [
     "Uniform",
     "approximate",
     "bspline_terms",
+    "fit_rational",
     "fold",
+    "identify",
     "least_squares",
     "minimax",
     "piecewise_linear_terms",

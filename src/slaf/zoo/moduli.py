@@ -119,7 +119,7 @@ def lisht(x: Tensor) -> Tensor:
     Facts(
         name="seagull",
         formula="log(1 + x*x)",
-        range=None,  # [0, ∞), but it grows so slowly that no grid shows it
+        range=(0.0, INF),
         monotone="neither",
         parity="even",
         smoothness=INF,

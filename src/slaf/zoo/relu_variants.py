@@ -77,7 +77,7 @@ def shifted_relu(x: Tensor) -> Tensor:
             "arXiv:1908.03682",
         ),
         params={"beta": Param(1.0, low=0.0, open=True, doc="slope at 0 from the right")},
-        range=None,  # unbounded, but so slowly that no grid reaches far
+        range=(0.0, INF),
         monotone="nondecreasing",
         parity="neither",
         smoothness=0,

@@ -36,7 +36,7 @@ def bent_identity(x: Tensor) -> Tensor:
         name="asinh",
         formula="asinh(x)",
         aliases=("arcsinh",),
-        range=None,  # unbounded, but so slowly that no grid reaches far
+        range=(-INF, INF),
         monotone="nondecreasing",
         parity="odd",
         smoothness=INF,
@@ -59,7 +59,7 @@ def asinh(x: Tensor) -> Tensor:
         name="symlog",
         formula="sign(x)*log(1 + abs(x))",
         paper=Paper("Mastering Diverse Domains through World Models", "Hafner, Pasukonis, Ba, Lillicrap", 2023, "arXiv:2301.04104"),
-        range=None,  # unbounded, but so slowly that no grid reaches far
+        range=(-INF, INF),
         monotone="nondecreasing",
         parity="odd",
         smoothness=1,
