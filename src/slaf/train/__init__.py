@@ -8,6 +8,7 @@ from .fabric import synchronize
 from .groups import activation_parameters, is_activation, param_groups
 from .hybrids import hybrid
 from .launcher import launch
+from .lecun import lecun_normal_
 from .loop import Trace, evaluate, train
 from .penalties import L1, L2, DegreeWeighted, Penalty, SecondOrderTotalVariation, Sum, activation_coefficients
 from .recipe import Recipe
@@ -34,6 +35,7 @@ __all__ = [
     "hybrid",
     "is_activation",
     "launch",
+    "lecun_normal_",
     "param_groups",
     "rows_at_once",
     "separate_step",
