@@ -125,7 +125,10 @@ class Folded:
             ]
             wide = broadcast(c, layout)
             values = torch.stack([series(s, wide, None, None, self.basis.recurrence) for s in (*ends, *inside)])
-            size = clenshaw(torch.maximum(*(e.abs() for e in ends)), broadcast(polynomial.powers().abs(), layout).to(ends[0]), POWERS)
+            reach = torch.maximum(*(e.abs() for e in ends))
+            if act.mixing is not None:  # in another family rounding near 0 is as large as at the domain's ends
+                reach = reach.clamp(min=self.basis.half_width)
+            size = clenshaw(reach, broadcast(polynomial.powers().abs(), layout).to(ends[0]), POWERS)
             slack = 8 * (polynomial.degree + 1) * torch.finfo(lower.dtype).eps * size
             return (values.amin(0) - slack).to(lower.dtype), (values.amax(0) + slack).to(lower.dtype)
 
