@@ -159,6 +159,16 @@ class Polynomials:
         derivative = self.powers()[:, 1:] * torch.arange(1, self.degree + 1, dtype=torch.float64)
         out = torch.zeros(len(derivative), max(self.degree - 1, 0), dtype=torch.float64)
         for i, row in enumerate(derivative.tolist()):
-            roots = np.roots(row[::-1]).real
+            roots = _polished(row[::-1], np.roots(row[::-1]).real)
             out[i, : len(roots)] = torch.from_numpy(np.ascontiguousarray(roots))
         return out / self.rscale[:, None].cpu() + self.center[:, None].cpu()
+
+
+def _polished(coefficients: list[float], roots: Any) -> Any:
+    """Roots after Newton steps that make |p| smaller: a tiny leading coefficient leaves those of the companion matrix rough."""
+    p, slope = np.poly1d(coefficients), np.poly1d(coefficients).deriv()
+    with np.errstate(all="ignore"):
+        for _ in range(4):
+            better = roots - p(roots) / slope(roots)
+            roots = np.where(np.isfinite(better) & (np.abs(p(better)) < np.abs(p(roots))), better, roots)
+    return roots
