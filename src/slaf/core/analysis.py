@@ -58,7 +58,11 @@ def _per_site(activation: Activation, lower: Tensor) -> list[tuple[Any, dict[str
     if sharing.sites == 1 or (sharing.count == 1 and not activation.normalizes):
         return [(activation.expression(), {}, everywhere)]
     site = torch.arange(sharing.sites).reshape(sharing.shape(lower, sharing.sites)).expand(lower.shape)
-    return [(activation.expression(i), {}, site == i) for i in range(sharing.sites)]
+    masks: dict[Any, Tensor] = {}
+    for i in range(sharing.sites):  # channels with the same function together
+        expression = activation.expression(i)
+        masks[expression] = masks.get(expression, ~everywhere) | (site == i)
+    return [(expression, {}, mask) for expression, mask in masks.items()]
 
 
 def enclosed_range(activation: Activation, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,8 +54,8 @@ def _no_nan(t: Tensor, value: float) -> Tensor:
 
 def outward(low: Tensor, high: Tensor, ulps: float = 1.0) -> Interval:
     """Widen by ``ulps`` units in the last place; NaN becomes infinite."""
-    low = low - (low.abs() * (ulps * EPS) + ulps * TINY)
-    high = high + (high.abs() * (ulps * EPS) + ulps * TINY)
+    low = torch.add(low - ulps * TINY, low.abs(), alpha=-ulps * EPS)
+    high = torch.add(high + ulps * TINY, high.abs(), alpha=ulps * EPS)
     return _no_nan(low, -math.inf), _no_nan(high, math.inf)
 
 
@@ -100,13 +101,8 @@ class _Evaluator:
         return rule(*self.value(e.args[0]))
 
     def number(self, e: Any) -> Interval:
-        try:
-            value = torch.tensor(float(e), dtype=torch.float64)
-        except (TypeError, OverflowError):
-            raise SlafError(f"{e} is no real number") from None
-        exact = bool(e.is_Integer) and abs(int(e)) < 2**53
-        low, high = (value, value) if exact else outward(value, value)
-        return low.expand_as(self.low), high.expand_as(self.high)
+        low, high = _number(e)
+        return torch.full_like(self.low, low), torch.full_like(self.high, high)
 
     def power(self, base: Any, exponent: Any) -> Interval:
         b = self.value(base)
@@ -175,6 +171,17 @@ class _Evaluator:
         elif less == x and not greater.has(x):
             high = torch.maximum(torch.minimum(high, big[1]), low)
         return surely, maybe, (low, high)
+
+
+@lru_cache(maxsize=4096)  # sympy takes longer over a number than torch over a thousand intervals
+def _number(e: Any) -> tuple[float, float]:
+    try:
+        value = float(e)
+    except (TypeError, OverflowError):
+        raise SlafError(f"{e} is no real number") from None
+    if e.is_Integer and abs(int(e)) < 2**53:
+        return value, value
+    return math.nextafter(value, -math.inf), math.nextafter(value, math.inf)
 
 
 def _fold(operation: Callable[[Interval, Interval], Interval], values: list[Interval]) -> Interval:

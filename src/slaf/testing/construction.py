@@ -63,7 +63,12 @@ def meta_device(case: Case) -> None:
     _equal_state(case, module)
 
 
-@check(GROUP)
+def _nothing_to_reset(case: Case) -> str | None:
+    module = case.module64
+    return None if _tensors(module) or hasattr(module, "reset_parameters") else "holds nothing to reset"
+
+
+@check(GROUP, unless=_nothing_to_reset)
 def reset_parameters(case: Case) -> None:
     """``reset_parameters`` sets parameters and statistics to their initial values."""
     module = _disturbed(case.build())
