@@ -181,6 +181,10 @@ class Activation(_Described):
         """The formula's parameters by name: numbers, or tensors that broadcast against ``x``."""
         return {name: value for name in self.facts.params if (value := self._number(name)) is not None}
 
+    def facts_of_each(self) -> list[Facts]:
+        """The claims at every θ there is, one where all share one."""
+        return [self.facts]
+
     def _several(self) -> bool:
         """Whether there are several θ, so that one set of critical points does not serve."""
         return any(p.numel() > 1 for p in self.parameters())

@@ -32,8 +32,8 @@ def substituted(expression: Any, numbers: Mapping[str, float]) -> Any:
 
 
 def _continuous(activation: Activation, expression: Any) -> bool:
-    claimed = activation.facts.smoothness
-    return claimed >= 0 if claimed is not None else is_continuous(expression)
+    claimed = [facts.smoothness for facts in activation.facts_of_each()]
+    return all(order >= 0 for order in claimed) if None not in claimed else is_continuous(expression)
 
 
 def _parametric(activation: Activation, lower: Tensor) -> tuple[Any, dict[str, Tensor]]:

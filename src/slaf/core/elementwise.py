@@ -112,6 +112,12 @@ class Elementwise(Activation):
             values[name] = value
         return values
 
+    def facts_of_each(self) -> list[Facts]:
+        learned = {n: p.detach().double().tolist() for n, p in self.named_parameters()}
+        fixed = {n: getattr(self, n) for n in self.claims.params if n not in learned}
+        rows = zip(*learned.values(), strict=True) if learned else [()]
+        return [self.claims.at(**fixed, **dict(zip(learned, row, strict=True))) for row in dict.fromkeys(rows)]
+
     def _several(self) -> bool:
         return self.sharing is not None and self.sharing.count > 1
 

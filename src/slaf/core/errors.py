@@ -24,7 +24,10 @@ class ContractError(SlafError):
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.5)
+    name = str(name)
+    close = difflib.get_close_matches(name, list(allowed), n=4, cutoff=0.5)
+    # letters in another order are the likelier slip than another letter
+    close.sort(key=lambda other: (-difflib.SequenceMatcher(None, other, name).ratio(), sorted(other) != sorted(name)))
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -76,6 +76,7 @@ class Facts:
         kinks: the points where f is not infinitely differentiable.
         critical_points: every isolated point where f' = 0 or changes sign, kinks apart; ``()`` if there is none.
         antiderivative: a formula of F with F' = f and F(0) = 0, written so that float64 evaluates it without overflow or cancellation.
+        known_gaps: checks of the contract that are expected to fail, each with the reason; strict: one that passes is a failure.
         tags: free words to list by, such as ``"torch.nn"`` or ``"learnable"``.
     """
 
@@ -92,6 +93,7 @@ class Facts:
     kinks: Claim = None
     critical_points: Claim = None
     antiderivative: Claim = None
+    known_gaps: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     summary: str = ""
 

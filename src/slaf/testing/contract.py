@@ -83,7 +83,8 @@ def check_activation(
     Args:
         obj: an activation string, a module (it is copied, not changed), or a function without arguments that makes one.
             ``NormActivation`` and other modules that mix elements get the checks that apply to them.
-        xfail: known gaps, ``{check: reason}``. Strict: one that passes, or does not apply, is a failure.
+        xfail: known gaps, ``{check: reason}``, beside those in ``facts.known_gaps``. Strict: one that passes, or does not apply, is a
+            failure.
         checks: run these only.
         slow: run also what takes many seconds: compilation by Inductor.
 
@@ -94,10 +95,10 @@ def check_activation(
         >>> report = check_activation("gelu")
         >>> assert report.passed, report
     """
-    expected = dict(xfail or {})
-    known(expected)
     chosen = known([n for n, c in CHECKS.items() if slow or not c.slow] if checks is None else checks)
     case = Case(obj)
+    expected = {**case.facts.known_gaps, **(xfail or {})}
+    known(expected)
     return Report(case.name, tuple(_run(case, name, expected.get(name)) for name in chosen))
 
 

@@ -23,7 +23,7 @@ def parametrize_with_checks(
 
     Args:
         entries: what :func:`check_activation` takes.
-        xfail: known gaps, ``{activation: {check: reason}}``, strict.
+        xfail: known gaps, ``{activation: {check: reason}}``, beside those in ``facts.known_gaps``; strict.
         checks: these only.
         slow: also what takes many seconds: compilation by Inductor.
 
@@ -39,7 +39,7 @@ def parametrize_with_checks(
     chosen = known([n for n, c in CHECKS.items() if slow or not c.slow] if checks is None else checks)
     for entry in entries:
         case = Case(entry)
-        gaps = expected.pop(case.name, {})
+        gaps = {**case.facts.known_gaps, **expected.pop(case.name, {})}
         known(gaps)
         for name in chosen:
             check = CHECKS[name]

@@ -35,6 +35,9 @@ def _sinc_near_zero(u: Tensor) -> Tensor:
         smoothness=INF,
         lipschitz=lambda omega: omega * 0.43618181727145850,  # at omega x = ±2.08157597781810061
         kinks=(),
+        known_gaps={
+            "lipschitz_on_intervals": "near 0 the slope's formula divides by intervals that hold 0: there the global constant is the answer"
+        },
         tags=("oscillating", "coordinate network"),
         summary="The unnormalised cardinal sine.",
     )
