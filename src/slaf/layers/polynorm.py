@@ -14,7 +14,11 @@ __all__ = ["PolyNorm"]
 _FACTS = Facts(
     name="polynorm",
     paper=Paper(
-        "Polynomial Composition Activations: Unleashing the Dynamics of Large Language Models", "Zhuo et al.", 2024, "arXiv:2411.03884"
+        "Polynomial Composition Activations: Unleashing the Dynamics of Large Language Models",
+        "Zhuo et al.",
+        2024,
+        "arXiv:2411.03884",
+        status="read",
     ),
     tags=("normalization", "learnable"),
     summary="A learned combination of the hidden vector's powers, each divided by its root mean square.",

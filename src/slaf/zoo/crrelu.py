@@ -28,7 +28,7 @@ def _range(epsilon: float) -> tuple[float, float]:
     Facts(
         name="crrelu",
         formula="max(x, 0) + epsilon*x*exp(-x**2/2)",
-        paper=Paper("Entropy-based Activation Function Optimization", "Sun et al.", 2024, "arXiv:2405.12954"),
+        paper=Paper("A Method on Searching Better Activation Functions", "Sun et al.", 2024, "arXiv:2405.12954"),
         params={"epsilon": Param(0.01, learnable=True, doc="size of the correction, learned, best without weight decay")},
         range=_range,
         monotone=lambda epsilon: "neither" if epsilon else "nondecreasing",

@@ -66,7 +66,7 @@ def _derf_range(alpha: float, s: float, weight: float, bias: float) -> tuple[flo
     Facts(
         name="derf",
         formula="weight*erf(alpha*x + s) + bias",
-        paper=Paper("Stronger Normalization-Free Transformers", "Chen, Lu, Zhu, Sun, Liu", 2025, "arXiv:2512.10938"),
+        paper=Paper("Stronger Normalization-Free Transformers", "Chen, Lu, Zhu, Sun, Liu", 2025, "arXiv:2512.10938", status="read"),
         params={
             "alpha": Param(0.5, learnable=True, doc="scale of the input, learned"),
             "s": Param(0.0, learnable=True, doc="shift of the input, learned"),
@@ -133,7 +133,9 @@ def adaptive_tanh(x: Tensor, a: float | Tensor = 0.1, n: float = 10.0) -> Tensor
     Facts(
         name="scaled_softsign",
         formula="alpha*x/(max(beta, 0.001) + abs(x))",
-        paper=Paper("Trainable Activations for Image Classification", "Pishchik", 2023, "doi:10.20944/preprints202301.0463.v1"),
+        paper=Paper(
+            "Trainable Activations for Image Classification", "Pishchik", 2023, "doi:10.20944/preprints202301.0463.v1", status="read"
+        ),
         params={
             "alpha": Param(1.0, learnable=True, doc="the value approached for x → ∞, learned"),
             "beta": Param(1.0, learnable=True, low=1e-3, doc="where half of it is reached, learned; below 0.001 taken as 0.001"),

@@ -14,7 +14,11 @@ from ._numeric import expit, extremes, largest_slope, roots, softplus
 from ._precision import at_least, in_float32
 
 _TANHSOFT = Paper(
-    "TanhSoft - a family of activation functions combining Tanh and Softplus", "Biswas, Kumar, Banerjee, Pandey", 2020, "arXiv:2009.03863"
+    "TanhSoft - a family of activation functions combining Tanh and Softplus",
+    "Biswas, Kumar, Banerjee, Pandey",
+    2020,
+    "arXiv:2009.03863",
+    status="read",
 )
 _ERFACT = Paper(
     "ErfAct and Pserf: Non-monotonic Smooth Trainable Activation Functions", "Biswas, Kumar, Banerjee, Pandey", 2021, "arXiv:2109.04386"

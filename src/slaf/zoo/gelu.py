@@ -11,7 +11,7 @@ from slaf.core import INF, Facts, Paper, activation
     Facts(
         name="gelu",
         formula="x*(1 + erf(x/sqrt(2)))/2",
-        paper=Paper("Gaussian Error Linear Units (GELUs)", "Hendrycks, Gimpel", 2016, "arXiv:1606.08415"),
+        paper=Paper("Gaussian Error Linear Units (GELUs)", "Hendrycks, Gimpel", 2016, "arXiv:1606.08415", status="read"),
         range=(-0.16997120747990366, INF),  # f at the critical point
         monotone="neither",
         parity="neither",

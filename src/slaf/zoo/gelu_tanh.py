@@ -11,7 +11,7 @@ from slaf.core import INF, Facts, Paper, activation
     Facts(
         name="gelu_tanh",
         formula="x*(1 + tanh(sqrt(2/pi)*(x + 0.044715*x**3)))/2",
-        paper=Paper("Gaussian Error Linear Units (GELUs)", "Hendrycks, Gimpel", 2016, "arXiv:1606.08415"),
+        paper=Paper("Gaussian Error Linear Units (GELUs)", "Hendrycks, Gimpel", 2016, "arXiv:1606.08415", status="read"),
         range=(-0.17004075057125405, INF),  # f at the critical point
         monotone="neither",
         parity="neither",

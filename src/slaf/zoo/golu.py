@@ -15,7 +15,13 @@ from ._precision import in_float32
     Facts(
         name="golu",
         formula="x*exp(-exp(-max(x, -9)))",  # below -9 the gate is < 1e-3500; arbitrary precision is slow there
-        paper=Paper("Gompertz Linear Units: Leveraging Asymmetry for Enhanced Learning Dynamics", "Das et al.", 2025, "arXiv:2502.03654"),
+        paper=Paper(
+            "Gompertz Linear Units: Leveraging Asymmetry for Enhanced Learning Dynamics",
+            "Das et al.",
+            2025,
+            "arXiv:2502.03654",
+            status="read",
+        ),
         range=(-0.09726013122763941, INF),  # f at the critical point
         monotone="neither",
         parity="neither",

@@ -11,7 +11,7 @@ from slaf.core import INF, Facts, Paper, activation
     Facts(
         name="mish",
         formula="x*tanh(log(1 + exp(x)))",
-        paper=Paper("Mish: A Self Regularized Non-Monotonic Activation Function", "Misra", 2019, "arXiv:1908.08681"),
+        paper=Paper("Mish: A Self Regularized Non-Monotonic Activation Function", "Misra", 2019, "arXiv:1908.08681", status="read"),
         range=(-0.30884341301725041, INF),  # f at the critical point
         monotone="neither",
         parity="neither",

@@ -23,6 +23,7 @@ _OMEGA = Param(1.0, low=0.0, open=True, doc="angular frequency")
             "Sitzmann, Martel, Bergman, Lindell, Wetzstein",
             2020,
             "arXiv:2006.09661",
+            status="read",
         ),
         params={"omega": Param(1.0, low=0.0, open=True, doc="angular frequency, 30 in the paper")},
         range=(-1.0, 1.0),

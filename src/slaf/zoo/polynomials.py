@@ -134,7 +134,9 @@ def ncu(x: Tensor) -> Tensor:
         name="squared_relu",
         formula="max(x, 0)**2",
         aliases=("relu_squared",),
-        paper=Paper("Primer: Searching for Efficient Transformers for Language Modeling", "So et al.", 2021, "arXiv:2109.08668"),
+        paper=Paper(
+            "Primer: Searching for Efficient Transformers for Language Modeling", "So et al.", 2021, "arXiv:2109.08668", status="read"
+        ),
         range=(0.0, INF),
         monotone="nondecreasing",
         parity="neither",

@@ -10,7 +10,12 @@ from slaf.core import INF, Facts, Paper, Param, activation
     Facts(
         name="prelu",
         formula="where(x >= 0, x, weight*x)",
-        paper=Paper("Delving Deep into Rectifiers", "He, Zhang, Ren, Sun", 2015, "arXiv:1502.01852"),
+        paper=Paper(
+            "Delving Deep into Rectifiers: Surpassing Human-Level Performance on ImageNet Classification",
+            "He, Zhang, Ren, Sun",
+            2015,
+            "arXiv:1502.01852",
+        ),
         params={"weight": Param(0.25, learnable=True, doc="slope for x < 0, learned")},
         range=lambda weight: (-INF if weight > 0 else 0.0, INF),
         monotone=lambda weight: "nondecreasing" if weight >= 0 else "neither",

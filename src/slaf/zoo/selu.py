@@ -13,7 +13,9 @@ _SCALE, _ALPHA = "1.0507009873554804934193349852946", "1.67326324235437728481704
     Facts(
         name="selu",
         formula=f"where(x > 0, {_SCALE}*x, {_SCALE}*{_ALPHA}*(exp(x) - 1))",
-        paper=Paper("Self-Normalizing Neural Networks", "Klambauer, Unterthiner, Mayr, Hochreiter", 2017, "arXiv:1706.02515"),
+        paper=Paper(
+            "Self-Normalizing Neural Networks", "Klambauer, Unterthiner, Mayr, Hochreiter", 2017, "arXiv:1706.02515", status="read"
+        ),
         range=(-1.7580993408473769, INF),  # -scale * alpha
         monotone="nondecreasing",
         parity="neither",

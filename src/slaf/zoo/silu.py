@@ -15,6 +15,7 @@ from slaf.core import INF, Facts, Paper, activation
             "Elfwing, Uchibe, Doya",
             2017,
             "arXiv:1702.03118",
+            status="read",
         ),
         range=(-0.27846454276107380, INF),  # f at the critical point
         monotone="neither",

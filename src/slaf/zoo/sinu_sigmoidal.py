@@ -23,7 +23,9 @@ def _coslu_slope(a: float, b: float):  # type: ignore[no-untyped-def]
     Facts(
         name="sinlu",
         formula="(x + a*sin(b*x))*sigmoid(x)",
-        paper=Paper("SinLU: Sinu-Sigmoidal Linear Unit", "Paul, Bandyopadhyay, Yoon, Geem, Sarkar", 2022),
+        paper=Paper(
+            "SinLU: Sinu-Sigmoidal Linear Unit", "Paul, Bandyopadhyay, Yoon, Geem, Sarkar", 2022, "doi:10.3390/math10030337", status="read"
+        ),
         params={
             "a": Param(1.0, learnable=True, doc="amplitude of the wave, learned"),
             "b": Param(1.0, learnable=True, doc="frequency of the wave, learned"),
@@ -48,7 +50,9 @@ def sinlu(x: Tensor, a: float | Tensor = 1.0, b: float | Tensor = 1.0) -> Tensor
     Facts(
         name="coslu",
         formula="(x + alpha*cos(beta*x))*sigmoid(x)",
-        paper=Paper("Trainable Activations for Image Classification", "Pishchik", 2023, "doi:10.20944/preprints202301.0463.v1"),
+        paper=Paper(
+            "Trainable Activations for Image Classification", "Pishchik", 2023, "doi:10.20944/preprints202301.0463.v1", status="read"
+        ),
         params={
             "alpha": Param(1.0, learnable=True, doc="amplitude of the wave, learned"),
             "beta": Param(1.0, learnable=True, doc="frequency of the wave, learned"),

@@ -19,7 +19,7 @@ from ._precision import in_float32
         name="gelu_sigmoid",
         formula="x/(1 + exp(-1.702*x))",
         aliases=("quick_gelu",),
-        paper=Paper("Gaussian Error Linear Units (GELUs)", "Hendrycks, Gimpel", 2016, "arXiv:1606.08415"),
+        paper=Paper("Gaussian Error Linear Units (GELUs)", "Hendrycks, Gimpel", 2016, "arXiv:1606.08415", status="read"),
         range=(-0.16361018963635358, INF),  # f at the critical point
         monotone="neither",
         parity="neither",
@@ -47,6 +47,7 @@ def gelu_sigmoid(x: Tensor) -> Tensor:
             "Liu, Di",
             2020,
             "arXiv:2003.09855",
+            status="read",
         ),
         range=(-0.35328577784821127, INF),  # f at the critical point
         monotone="neither",
@@ -69,7 +70,9 @@ def telu(x: Tensor) -> Tensor:
     Facts(
         name="phish",
         formula="x*tanh(x*erfc(-x/sqrt(2))/2)",
-        paper=Paper("Phish: A Novel Hyper-Optimizable Activation Function", "Naveen", 2022),
+        paper=Paper(
+            "Phish: A Novel Hyper-Optimizable Activation Function", "Naveen", 2022, "doi:10.36227/techrxiv.17283824.v1", status="read"
+        ),
         range=(0.0, INF),
         monotone="neither",
         parity="neither",
@@ -122,6 +125,8 @@ def serf(x: Tensor) -> Tensor:
             "Logish: A new nonlinear nonmonotonic activation function for convolutional neural network",
             "Zhu, Zeng, Liu, Zhang",
             2021,
+            "doi:10.1016/j.neucom.2021.06.067",
+            status="read",
         ),
         range=(-0.25276881678944035, INF),  # f at the critical point
         monotone="neither",
@@ -144,7 +149,13 @@ def logish(x: Tensor) -> Tensor:
     Facts(
         name="smish",
         formula="x*tanh(log(1 + 1/(1 + exp(-x))))",
-        paper=Paper("Smish: A Novel Activation Function for Deep Learning Methods", "Wang, Ren, Wang", 2022),
+        paper=Paper(
+            "Smish: A Novel Activation Function for Deep Learning Methods",
+            "Wang, Ren, Wang",
+            2022,
+            "doi:10.3390/electronics11040540",
+            status="read",
+        ),
         range=(-0.24999366366012950, INF),  # f at the critical point
         monotone="neither",
         parity="neither",
@@ -166,7 +177,13 @@ def smish(x: Tensor) -> Tensor:
     Facts(
         name="gish",
         formula="x*log(2 - exp(-exp(min(x, 9))))",  # beyond 9 exp(-exp(x)) < 1e-3500; arbitrary precision is slow there
-        paper=Paper("Gish: a novel activation function for image classification", "Kaytan, Aydilek, Yeroğlu", 2023),
+        paper=Paper(
+            "Gish: a novel activation function for image classification",
+            "Kaytan, Aydilek, Yeroğlu",
+            2023,
+            "doi:10.1007/s00521-023-09035-5",
+            status="read",
+        ),
         range=(-0.27815946089638691, INF),  # f at the critical point
         monotone="neither",
         parity="neither",

@@ -47,7 +47,9 @@ def star_relu(x: Tensor, scale: float | Tensor = 0.8944, bias: float | Tensor = 
     Facts(
         name="shilu",
         formula="alpha*max(x, 0) + beta",
-        paper=Paper("Trainable Activations for Image Classification", "Pishchik", 2023, "doi:10.20944/preprints202301.0463.v1"),
+        paper=Paper(
+            "Trainable Activations for Image Classification", "Pishchik", 2023, "doi:10.20944/preprints202301.0463.v1", status="read"
+        ),
         params={"alpha": Param(1.0, learnable=True, doc="slope, learned"), "beta": Param(0.0, learnable=True, doc="shift, learned")},
         range=lambda alpha, beta: _range(alpha, beta),
         monotone=lambda alpha, beta: _monotone(alpha),  # noqa: ARG005

@@ -82,7 +82,7 @@ def _acon_range(p1: float, p2: float, beta: float) -> tuple[float, float]:
         name="acon_c",
         formula="(p1 - p2)*x*sigmoid(beta*(p1 - p2)*x) + p2*x",
         aliases=("acon",),
-        paper=Paper("Activate or Not: Learning Customized Activation", "Ma, Zhang, Liu, Sun", 2020, "arXiv:2009.04759"),
+        paper=Paper("Activate or Not: Learning Customized Activation", "Ma, Zhang, Liu, Sun", 2020, "arXiv:2009.04759", status="read"),
         params={
             "p1": Param(1.0, learnable=True, doc="the larger slope far out, learned"),
             "p2": Param(0.0, learnable=True, doc="the smaller slope far out, learned"),

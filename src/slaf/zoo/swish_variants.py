@@ -77,6 +77,7 @@ def flatted_t_swish(x: Tensor, t: float = -0.2) -> Tensor:
             "Elfwing, Uchibe, Doya",
             2017,
             "arXiv:1702.03118",
+            status="read",
         ),
         range=(-0.099839320128866917, 1.0998393201288669),
         monotone="neither",
