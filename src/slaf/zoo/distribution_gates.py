@@ -135,7 +135,7 @@ def fpflu(x: Tensor) -> Tensor:
     Facts(
         name="colu",
         formula="x/(1 - x*exp(-(x + exp(min(x, 9)))))",  # beyond 9 exp(-exp(x)) < 1e-3500; arbitrary precision is slow there
-        paper=Paper("Deeper Learning with CoLU Activation", "Vagerwal", 2021, "arXiv:2112.12078"),
+        paper=Paper("Deeper Learning with CoLU Activation", "Vagerwal", 2021, "arXiv:2112.12078", status="read"),
         range=(-0.37715856839612915, INF),  # f at the critical point
         monotone="neither",
         parity="neither",

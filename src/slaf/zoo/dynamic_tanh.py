@@ -35,7 +35,7 @@ def _parity(slope: float, bias: float) -> str | None:
     Facts(
         name="dyt",
         formula="weight*tanh(alpha*x) + bias",
-        paper=Paper("Transformers without Normalization", "Zhu, Chen, He, LeCun, Liu", 2025, "arXiv:2503.10622"),
+        paper=Paper("Transformers without Normalization", "Zhu, Chen, He, LeCun, Liu", 2025, "arXiv:2503.10622", status="read"),
         params={"alpha": Param(0.5, learnable=True, doc="scale of the input, learned")} | _AFFINE,
         range=_range,
         monotone=lambda alpha, weight, bias: _monotone(alpha * weight),  # noqa: ARG005 - claims are called with every parameter

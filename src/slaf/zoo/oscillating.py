@@ -58,7 +58,8 @@ def sinc(x: Tensor, omega: float = 1.0) -> Tensor:
         formula="x*cos(x)",
         aliases=("growing_cosine",),
         paper=Paper(
-            "Growing Cosine Unit: A Novel Oscillatory Activation Function That Can Speedup Training and Reduce Parameters in Convolutional Neural Networks",
+            "Growing Cosine Unit: A Novel Oscillatory Activation Function That Can Speedup Training and Reduce Parameters "
+            "in Convolutional Neural Networks",
             "Noel, L, Trivedi, Dutta",
             2021,
             "arXiv:2108.12943",

@@ -128,6 +128,7 @@ def hosc(x: Tensor, beta: float = 1.0, omega: float = 1.0) -> Tensor:
             "Liu et al.",
             2023,
             "arXiv:2312.02434",
+            status="read",
         ),
         params={"omega": _OMEGA},
         range=(-1.0, 1.0),

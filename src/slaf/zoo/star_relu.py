@@ -20,7 +20,7 @@ def _monotone(scale: float, **_: float) -> str:
     Facts(
         name="star_relu",
         formula="scale*max(x, 0)**2 + bias",
-        paper=Paper("MetaFormer Baselines for Vision", "Yu, Si, Zhou, Luo, Zhou, Feng, Yan, Wang", 2022, "arXiv:2210.13452"),
+        paper=Paper("MetaFormer Baselines for Vision", "Yu, Si, Zhou, Luo, Zhou, Feng, Yan, Wang", 2022, "arXiv:2210.13452", status="read"),
         params={
             "scale": Param(0.8944, learnable=True, doc="factor, learned; with the bias, mean 0 and variance 1 for normal inputs"),
             "bias": Param(-0.4472, learnable=True, doc="shift, learned"),

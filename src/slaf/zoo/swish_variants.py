@@ -21,7 +21,7 @@ _SWISH_MIN, _SWISH_SLOPE = -0.27846454276107380, 1.0998393201288669  # silu at i
         name="e_swish",
         formula="beta*x/(1 + exp(-x))",
         aliases=("eswish",),
-        paper=Paper("E-swish: Adjusting Activations to Different Network Depths", "Alcaide", 2018, "arXiv:1801.07145"),
+        paper=Paper("E-swish: Adjusting Activations to Different Network Depths", "Alcaide", 2018, "arXiv:1801.07145", status="read"),
         params={"beta": Param(1.375, low=0.0, open=True, doc="factor, between 1 and 2 in the paper")},
         range=lambda beta: (beta * _SWISH_MIN, INF),
         monotone="neither",
