@@ -39,6 +39,7 @@ def hardsigmoid_keras(x: Tensor) -> Tensor:
             "Courbariaux, Hubara, Soudry, El-Yaniv, Bengio",
             2016,
             "arXiv:1602.02830",
+            status="read",
         ),
         range=(0.0, 1.0),
         monotone="nondecreasing",

@@ -111,7 +111,7 @@ def dual_line(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 0.0
     Facts(
         name="arelu",
         formula="where(x > 0, (1 + sigmoid(beta))*x, max(0.01, min(alpha, 0.99))*x)",
-        paper=Paper("AReLU: Attention-based Rectified Linear Unit", "Chen, Li, Xu", 2020, "arXiv:2006.13858"),
+        paper=Paper("AReLU: Attention-based Rectified Linear Unit", "Chen, Li, Xu", 2020, "arXiv:2006.13858", status="read"),
         params={
             "alpha": Param(0.9, learnable=True, doc="slope for x < 0, learned, clipped to [0.01, 0.99]"),
             "beta": Param(2.0, learnable=True, doc="the slope for x > 0 is 1 + sigmoid(beta), learned"),
