@@ -16,7 +16,11 @@ from .family import Family, register
 __all__ = ["PolyReLU"]
 
 _PAPER = Paper(
-    "Polynomial Composition Activations: Unleashing the Dynamics of Large Language Models", "Zhuo et al.", 2024, "arXiv:2411.03884"
+    "Polynomial Composition Activations: Unleashing the Dynamics of Large Language Models",
+    "Zhuo et al.",
+    2024,
+    "arXiv:2411.03884",
+    status="read",
 )
 _SUMMARY = "A learned polynomial of max(0, x)."
 MAX_ORDER = 8

@@ -99,7 +99,7 @@ def pfts(x: Tensor, t: float | Tensor = -0.2) -> Tensor:
     Facts(
         name="leaf",
         formula="(p1*x + p2)*sigmoid(p3*x) + p4",
-        paper=Paper("Learnable Extended Activation Function for Deep Neural Networks", "Bodyanskiy, Kostiuk", 2023),
+        paper=Paper("Learnable Extended Activation Function for Deep Neural Networks", "Bodyanskiy, Kostiuk", 2023, status="read"),
         params={
             "p1": Param(1.0, learnable=True, doc="slope of the gated line, learned"),
             "p2": Param(0.0, learnable=True, doc="height of the gated line at 0, learned"),

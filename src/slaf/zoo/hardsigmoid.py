@@ -10,7 +10,7 @@ from slaf.core import Facts, Paper, activation
     Facts(
         name="hardsigmoid",
         formula="where(x > 3, 1, where(x < -3, 0, (x + 3)/6))",
-        paper=Paper("Searching for MobileNetV3", "Howard et al.", 2019, "arXiv:1905.02244"),
+        paper=Paper("Searching for MobileNetV3", "Howard et al.", 2019, "arXiv:1905.02244", status="read"),
         range=(0.0, 1.0),
         monotone="nondecreasing",
         parity="neither",

@@ -10,7 +10,7 @@ from slaf.core import INF, Facts, Paper, activation
     Facts(
         name="hardswish",
         formula="where(x > 3, x, where(x < -3, 0, x*(x + 3)/6))",
-        paper=Paper("Searching for MobileNetV3", "Howard et al.", 2019, "arXiv:1905.02244"),
+        paper=Paper("Searching for MobileNetV3", "Howard et al.", 2019, "arXiv:1905.02244", status="read"),
         range=(-0.375, INF),
         monotone="neither",
         parity="neither",

@@ -145,6 +145,7 @@ def _rprelu_parity(gamma: float, zeta: float, weight: float) -> str:
             "Liu, Shen, Savvides, Cheng",
             2020,
             "arXiv:2003.03488",
+            status="read",
         ),
         params={
             "gamma": Param(0.0, learnable=True, doc="place of the kink, learned"),

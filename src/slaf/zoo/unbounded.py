@@ -58,7 +58,9 @@ def asinh(x: Tensor) -> Tensor:
     Facts(
         name="symlog",
         formula="sign(x)*log(1 + abs(x))",
-        paper=Paper("Mastering Diverse Domains through World Models", "Hafner, Pasukonis, Ba, Lillicrap", 2023, "arXiv:2301.04104"),
+        paper=Paper(
+            "Mastering Diverse Domains through World Models", "Hafner, Pasukonis, Ba, Lillicrap", 2023, "arXiv:2301.04104", status="read"
+        ),
         range=(-INF, INF),
         monotone="nondecreasing",
         parity="odd",
