@@ -28,7 +28,11 @@ from .summed import Summed
 __all__ = ["SLAF"]
 
 _PAPER = Paper(
-    "Learning Activation Functions: A new paradigm for understanding Neural Networks", "Goyal, Goyal, Lall", 2019, "arXiv:1906.09529"
+    "Learning Activation Functions: A new paradigm for understanding Neural Networks",
+    "Goyal, Goyal, Lall",
+    2019,
+    "arXiv:1906.09529",
+    status="read",
 )
 OWN_UP_TO, GROUPS_BEYOND = 24, 8
 MAX_KINKS = 1000

@@ -75,6 +75,7 @@ def shifted_relu(x: Tensor) -> Tensor:
             "Liu, Zhang, Gao, Qu, Ji",
             2019,
             "arXiv:1908.03682",
+            status="read",
         ),
         params={"beta": Param(1.0, low=0.0, open=True, doc="slope at 0 from the right")},
         range=(0.0, INF),
