@@ -136,6 +136,7 @@ def pact(x: Tensor, alpha: float | Tensor = 10.0) -> Tensor:
             "Enhancing batch normalized convolutional networks using displaced rectifier linear units: A systematic comparative study",
             "Macêdo, Zanchettin, Oliveira, Ludermir",
             2019,
+            "doi:10.1016/j.eswa.2019.01.066",
         ),
         params={"delta": Param(0.05, doc="the value -delta is the lowest")},
         range=lambda delta: (-delta, INF),
