@@ -9,14 +9,16 @@ from slaf.core import INF, Facts, Paper, Param, activation
 
 from ._precision import in_float32
 
-_RSIGELU = Paper("RSigELU: A nonlinear activation function for deep neural networks", "Kiliçarslan, Celik", 2021)
+_RSIGELU = Paper(
+    "RSigELU: A nonlinear activation function for deep neural networks", "Kiliçarslan, Celik", 2021, "doi:10.1016/j.eswa.2021.114805"
+)
 
 
 @activation(
     Facts(
         name="ptelu",
         formula="where(x > 0, x, alpha*tanh(beta*x))",
-        paper=Paper("P-TELU: Parametric Tan Hyperbolic Linear Unit Activation for Deep Neural Networks", "Gupta, Duggal", 2017),
+        paper=Paper("P-TELU: Parametric Tan Hyperbolic Linear Unit Activation for Deep Neural Networks", "Duggal, Gupta", 2017),
         params={
             "alpha": Param(1.0, learnable=True, doc="the value -alpha is approached for x → -∞, learned"),
             "beta": Param(1.0, learnable=True, doc="speed of the saturation, learned"),

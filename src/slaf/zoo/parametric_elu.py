@@ -118,7 +118,9 @@ def _preu_range(alpha: float, beta: float) -> tuple[float, float]:
     Facts(
         name="preu",
         formula="where(x > 0, alpha*x, alpha*x*exp(max(beta, 0)*x))",
-        paper=Paper("Rectified Exponential Units for Convolutional Neural Networks", "Ying et al.", 2019),
+        paper=Paper(
+            "Rectified Exponential Units for Convolutional Neural Networks", "Ying et al.", 2019, "doi:10.1109/ACCESS.2019.2928442"
+        ),
         params={
             "alpha": Param(1.0, learnable=True, doc="scale, learned"),
             "beta": Param(1.0, learnable=True, low=0.0, open=True, doc="speed of the decay, learned; below 0 taken as 0: a line"),

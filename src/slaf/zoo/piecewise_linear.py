@@ -43,7 +43,10 @@ def _claims(lines: Any) -> dict[str, Any]:
         name="lelelu",
         formula="where(x > 0, alpha*x, negative_slope*alpha*x)",
         paper=Paper(
-            "Learnable Leaky ReLU (LeLeLU): An Alternative Accuracy-Optimized Activation Function", "Maniatopoulos, Mitianoudis", 2021
+            "Learnable Leaky ReLU (LeLeLU): An Alternative Accuracy-Optimized Activation Function",
+            "Maniatopoulos, Mitianoudis",
+            2021,
+            "doi:10.3390/info12120513",
         ),
         params={
             "alpha": Param(1.0, learnable=True, doc="scale of both sides, learned"),

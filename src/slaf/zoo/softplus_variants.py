@@ -54,6 +54,7 @@ def shifted_softplus(x: Tensor) -> Tensor:
             "Soft++, a multi-parametric non-saturating non-linearity that improves convergence in deep neural architectures",
             "Ciuparu, Nagy-Dăbâcan, Mureşan",
             2020,
+            "doi:10.1016/j.neucom.2019.12.014",
         ),
         params={
             "k": Param(1.0, low=0.0, open=True, doc="slope of the softplus"),
@@ -79,7 +80,12 @@ def soft_plus_plus(x: Tensor, k: float = 1.0, c: float = 2.0) -> Tensor:
     Facts(
         name="slu",
         formula="where(x > 0, x, 2*softplus(x) - 2*log(2))",
-        paper=Paper("A novel softplus linear unit for deep convolutional neural networks", "Zhao et al.", 2018),
+        paper=Paper(
+            "A novel softplus linear unit for deep convolutional neural networks",
+            "Zhao, Liu, Li, Luo",
+            2018,
+            "doi:10.1007/s10489-017-1028-7",
+        ),
         range=(-2 * math.log(2), INF),
         monotone="nondecreasing",
         parity="neither",
