@@ -23,7 +23,7 @@ from .rational_presets import INTERVAL, PRESETS
 
 __all__ = ["Rational"]
 
-_PAPER = Paper("Kolmogorov-Arnold Transformer", "Yang, Wang", 2024, "arXiv:2409.10594")
+_PAPER = Paper("Kolmogorov-Arnold Transformer", "Yang, Wang", 2024, "arXiv:2409.10594", status="read")
 _SUMMARY = "A learned quotient of two polynomials, without poles for any coefficients."
 
 

@@ -284,7 +284,9 @@ class PiecewiseLinear(UniformSpline):
 
     name = "piecewise_linear"
     defaults: ClassVar[Mapping[str, Any]] = {"knots": 32, "low": -4.0, "high": 4.0, "init": "relu"}
-    paper = Paper("Learning Activation Functions in Deep (Spline) Neural Networks", "Bohra, Campos, Gupta, Aziznejad, Unser", 2020)
+    paper = Paper(
+        "Learning Activation Functions in Deep (Spline) Neural Networks", "Bohra, Campos, Gupta, Aziznejad, Unser", 2020, status="read"
+    )
     summary = "Piecewise linear on a uniform grid, learned by its values at the knots."
 
     def __init__(

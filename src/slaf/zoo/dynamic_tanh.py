@@ -106,6 +106,7 @@ def derf(
             "Jagtap, Kawaguchi, Karniadakis",
             2019,
             "arXiv:1906.01170",
+            status="read",
         ),
         params={
             "a": Param(0.1, learnable=True, doc="scale, learned"),

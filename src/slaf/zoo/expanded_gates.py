@@ -127,6 +127,7 @@ def _swish_t_slope(beta: float, alpha: float):  # type: ignore[no-untyped-def]
             "Seo, Kim, Park",
             2024,
             "arXiv:2407.01012",
+            status="read",
         ),
         params={
             "beta": Param(1.0, learnable=True, doc="sharpness, learned"),
@@ -153,7 +154,9 @@ def swish_t(x: Tensor, beta: float | Tensor = 1.0, alpha: float = 0.1) -> Tensor
     Facts(
         name="tangma",
         formula="x*tanh(x + alpha) + gamma*x",
-        paper=Paper("Tangma: A Tanh-Guided Activation Function with Learnable Parameters", "Golwala", 2025, "arXiv:2507.10560"),
+        paper=Paper(
+            "Tangma: A Tanh-Guided Activation Function with Learnable Parameters", "Golwala", 2025, "arXiv:2507.10560", status="read"
+        ),
         params={
             "alpha": Param(0.0, learnable=True, doc="shift of the gate, learned"),
             "gamma": Param(0.0, learnable=True, doc="slope of the added line, learned"),

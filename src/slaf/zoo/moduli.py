@@ -12,6 +12,7 @@ _MODULUS = Paper(
     "Vallés-Pérez, Soria-Olivas, Martínez-Sober, Serrano-López, Vila-Francés, Gómez-Sanchís",
     2023,
     "arXiv:2301.05993",
+    status="read",
 )
 _TANH_GATE_SLOPE = 1.1996786402577338  # max of (u tanh u)', at the u = coth u of the same value
 

@@ -19,6 +19,7 @@ from ._precision import at_least, in_float32
             "Trottier, Giguère, Chaib-draa",
             2016,
             "arXiv:1605.09332",
+            status="read",
         ),
         params={
             "a": Param(1.0, learnable=True, low=1e-3, doc="the value -a is approached for x → -∞, learned"),
@@ -56,6 +57,7 @@ def _mpelu_range(alpha: float, beta: float = 1.0) -> tuple[float, float]:
             "Li, Fan, Li, Wu, Ming",
             2016,
             "arXiv:1606.00305",
+            status="read",
         ),
         params={
             "alpha": Param(1.0, learnable=True, doc="the value -alpha is approached for x → -∞, learned"),

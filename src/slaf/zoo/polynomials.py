@@ -64,7 +64,9 @@ def cube(x: Tensor) -> Tensor:
     Facts(
         name="quad",
         formula="x*x/8 + x/4 + 1/2",
-        paper=Paper("MPCFormer: fast, performant and private Transformer inference with MPC", "Li et al.", 2022, "arXiv:2211.01452"),
+        paper=Paper(
+            "MPCFormer: fast, performant and private Transformer inference with MPC", "Li et al.", 2022, "arXiv:2211.01452", status="read"
+        ),
         range=(0.375, INF),
         monotone="neither",
         parity="neither",

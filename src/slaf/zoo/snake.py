@@ -7,9 +7,15 @@ from slaf.core import INF, Facts, Paper, Param, activation
 
 from ._precision import at_least, in_float32
 
-_SNAKE = Paper("Neural Networks Fail to Learn Periodic Functions and How to Fix It", "Ziyin, Hartwig, Ueda", 2020, "arXiv:2006.08195")
+_SNAKE = Paper(
+    "Neural Networks Fail to Learn Periodic Functions and How to Fix It", "Ziyin, Hartwig, Ueda", 2020, "arXiv:2006.08195", status="read"
+)
 _BIGVGAN = Paper(
-    "BigVGAN: A Universal Neural Vocoder with Large-Scale Training", "Lee, Ping, Ginsburg, Catanzaro, Yoon", 2022, "arXiv:2206.04658"
+    "BigVGAN: A Universal Neural Vocoder with Large-Scale Training",
+    "Lee, Ping, Ginsburg, Catanzaro, Yoon",
+    2022,
+    "arXiv:2206.04658",
+    status="read",
 )
 
 

@@ -29,6 +29,7 @@ def _through_origin(x: Tensor) -> Tensor:
             "Schütt, Kindermans, Sauceda, Chmiela, Tkatchenko, Müller",
             2017,
             "arXiv:1706.08566",
+            status="read",
         ),
         range=(-math.log(2), INF),
         monotone="nondecreasing",
