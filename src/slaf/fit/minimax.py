@@ -18,7 +18,7 @@ from slaf.core import SlafError
 
 from .linear_program import linear_program
 from .piecewise import chebyshev_points
-from .target import Function
+from .target import Function, Target, as_function, kinks_of
 
 __all__ = ["Minimax", "minimax"]
 
@@ -51,7 +51,7 @@ class Rows:
 
 
 def minimax(
-    target: Function,
+    target: Target,
     terms: Callable[[Tensor], Tensor],
     interval: tuple[float, float],
     kinks: Sequence[float] = (),
@@ -61,16 +61,17 @@ def minimax(
     """The w that minimises max |target(x) - Σ_k w_k terms_k(x)| over ``interval``.
 
     Args:
-        target: maps (n,) to (n,), float64.
+        target: an activation string, a module, or a function (n,) → (n,), float64.
         terms: maps (n,) to (n, K), float64; linearly independent on the interval.
         interval: (low, high).
-        kinks: points of target or terms that the grid shall contain.
+        kinks: points of terms that the grid shall contain, beside the target's own.
         rtol: how far ``max_error`` may be above ``lower_bound``.
         rows: inequalities that hold too, on the grid.
 
     Raises:
         SlafError: scipy is missing; the target is not finite on the interval; the terms depend on each other; no solution.
     """
+    kinks, target = (*kinks, *kinks_of(target)), as_function(target)
     grid = dense_grid(interval, terms, kinks)
     y = target(grid)
     if not bool(torch.isfinite(y).all()):

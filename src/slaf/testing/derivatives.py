@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from slaf.core import Activation, SlafError
@@ -81,7 +83,8 @@ def derivative_method(case: Case) -> None:
     module = case.module64
     assert isinstance(module, Activation)
     x = _few(case)
-    h = 1e-4 / max(1.0, min(case.facts.lipschitz or 1.0, 1e3))  # short against the bends of what is steep
+    steep = case.facts.lipschitz or 1.0
+    h = 1e-4 / max(1.0, steep if math.isfinite(steep) else 1.0)  # short against the bends of what is steep
     first = (case.f(x + h) - case.f(x - h)) / (2 * h)
     second = (case.f(x + h) - 2 * case.f(x) + case.f(x - h)) / h**2
     for order, wanted, rounding in ((1, first, 1e-6), (2, second, 1e-4)):
