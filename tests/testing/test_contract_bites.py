@@ -377,6 +377,25 @@ def test_expected_failures_are_strict():
         check_activation("tanh", checks=["nonsense"])
 
 
+def test_gaps_declared_with_the_facts_are_strict_too(monkeypatch):
+    claims = activations["tanh"].claims
+    monkeypatch.setattr(activations["tanh"], "claims", replace(claims, parity="even", known_gaps={"parity": "said so"}))
+    report = check_activation("tanh", checks=["parity", "monotone"])
+    assert report.passed
+    assert report["parity"].status == "xfailed"
+    (marked,) = (p for p in parametrize_with_checks(["tanh"], checks=["parity"]).mark.args[1])
+    assert marked.marks[0].kwargs == {"reason": "said so", "strict": True}
+    monkeypatch.setattr(activations["tanh"], "claims", replace(claims, known_gaps={"parity": "said so"}))
+    assert "remove the xfail" in check_activation("tanh", checks=["parity"])["parity"].message
+
+
+def test_few_gaps_are_declared_and_each_has_a_reason():
+    gaps = {name: slaf.facts(name).known_gaps for name in slaf.list()}
+    declared = [reason for of_entry in gaps.values() for reason in of_entry.values()]
+    assert len(declared) < 0.03 * len(gaps)
+    assert all(len(reason.split()) > 4 for reason in declared)
+
+
 def test_a_missing_package_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(SlafError, match=r'onnxruntime; install it with: pip install "slaf\[testing\]"'):
