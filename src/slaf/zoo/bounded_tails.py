@@ -10,7 +10,11 @@ from slaf.core import INF, Facts, Paper, Param, activation
 from ._precision import in_float32
 
 _RSIGELU = Paper(
-    "RSigELU: A nonlinear activation function for deep neural networks", "Kiliçarslan, Celik", 2021, "doi:10.1016/j.eswa.2021.114805"
+    "RSigELU: A nonlinear activation function for deep neural networks",
+    "Kiliçarslan, Celik",
+    2021,
+    "doi:10.1016/j.eswa.2021.114805",
+    status="read",
 )
 
 

@@ -47,6 +47,7 @@ def _claims(lines: Any) -> dict[str, Any]:
             "Maniatopoulos, Mitianoudis",
             2021,
             "doi:10.3390/info12120513",
+            status="read",
         ),
         params={
             "alpha": Param(1.0, learnable=True, doc="scale of both sides, learned"),
