@@ -4,6 +4,7 @@ python benchmarks/contract_badges.py            everything, two processes, secon
 python benchmarks/contract_badges.py --missing  only what docs/contract.json does not hold yet
 
 The file holds no dates and no times: the same code gives the same file. What passed is only counted; everything else has its reason.
+Of what was measured it holds by how much bounds are wider than the range, on average over 100 boxes, rounding included.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def run(spec: str) -> tuple[str, dict[str, Any]]:
 
     torch.set_num_threads(1)
     report = check_activation(spec).to_dict()
-    return spec, {"counts": report["counts"], **{s: _messages(report, s) for s in ("failed", "xfailed", "skipped") if _messages(report, s)}}
+    told = {s: found for s in ("failed", "xfailed", "skipped") if (found := _messages(report, s))}
+    measured = {k: float(f"{v:.2g}") for r in report["results"] for k, v in r["measured"].items() if k == "mean_excess_width"}
+    return spec, {"counts": report["counts"], **told, **({"measured": measured} if measured else {})}
 
 
 def _messages(report: dict[str, Any], status: str) -> dict[str, str]:

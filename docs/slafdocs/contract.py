@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from slaf.core import facts
 from slaf.plot import example
 from slaf.testing.check import CHECKS
 
@@ -104,8 +105,12 @@ def summary(names: list[str]) -> str:
     told = ", ".join(f"{total[s]:,} {_WORDS[s]}" for s in ("passed", "xfailed", "failed", "skipped") if total[s])
     missing = [n for n in names if example(n) not in entries]
     more = f" Not checked yet: {len(missing)} ({html.escape(', '.join(missing[:6]))}{'…' if len(missing) > 6 else ''})." if missing else ""
+    papers = [facts(n).paper for n in names]
+    read = sum(p is not None and p.status == "read" for p in papers)
+    remembered = sum(p is not None and p.status != "read" for p in papers)
+    sources = f"Sources: {read} read in a public copy, {remembered} from memory, {len(papers) - read - remembered} without a paper."
     return (
-        f"<p>{len(entries)} entries, pairs of family and basis included: {told}.{more} "
+        f"<p>{len(entries)} entries, pairs of family and basis included: {told}.{more} {sources} "
         f"slaf {results['slaf']}, torch {results['torch']}: <code>{results['command']}</code>, "
         f'kept in <a href="contract.json">contract.json</a>.</p>'
     )

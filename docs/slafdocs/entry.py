@@ -62,7 +62,7 @@ def page(name: str, results: Mapping[str, Any], costs: Mapping[str, Any]) -> str
     if rows:
         parts += ["## Parameters", _rows(("name", "default", "allowed", "kind", "meaning"), rows)]
     if scalar:
-        parts += ["## Numbers", _table(_numbers(name, module, costs))]
+        parts += ["## Numbers", _table(_numbers(name, module, costs, results))]
     parts += [
         "## Contract",
         contract.badges(example(name), results),
@@ -152,7 +152,7 @@ def _documented(docstring: str) -> dict[str, str]:
     return found
 
 
-def _numbers(name: str, module: Activation, costs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _numbers(name: str, module: Activation, costs: Mapping[str, Any], results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     moment = module.double().second_moment()
     gain = f", gain 1/√ of it {number(1 / math.sqrt(moment))}" if 0 < moment < math.inf else ""
     yield "E f(z)², z ~ N(0, 1)", number(moment) + gain
@@ -162,6 +162,9 @@ def _numbers(name: str, module: Activation, costs: Mapping[str, Any]) -> Iterato
         # computed in float32 and rounded again, half a unit is a little more
         right = "rounded correctly everywhere" if error <= 0.501 else f"at most {error:.3g} units in the last place, at x = {number(at)}"
         yield f"{label}, every number in [−8, 8]", right
+    excess = results.get("entries", {}).get(example(name), {}).get("measured", {}).get("mean_excess_width")
+    if excess is not None:
+        yield "bounds", f"sound on 10,000 random boxes; wider than the range by {excess:.2g} on average"
     cost = costs.get("entries", {}).get(name)
     if cost is not None:
         of = f"on {html.escape(costs['machine'])}, torch {costs['torch']}: <code>{html.escape(costs['command'])}</code>"

@@ -46,7 +46,7 @@ class PolyNorm(NormActivation):
     Raises:
         SlafError: an argument that is not allowed, or an input without ``normalized_dim``.
 
-    Source: Zhuo et al. (2024), arXiv:2411.03884 [from memory]; the norm (root mean square, eps 1e-6) from the authors' code.
+    Source: Zhuo et al. (2024), arXiv:2411.03884; the norm (root mean square, eps 1e-6) from the authors' code.
 
     Example:
         >>> slaf.make("polynorm")(torch.randn(2, 10, 64)).shape

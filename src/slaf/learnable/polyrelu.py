@@ -44,7 +44,7 @@ class PolyReLU(Family):
     Raises:
         SlafError: an argument that is not allowed, or an input that does not fit.
 
-    Source: Zhuo et al. (2024), arXiv:2411.03884 [from memory].
+    Source: Zhuo et al. (2024), arXiv:2411.03884.
     """
 
     name = "polyrelu"

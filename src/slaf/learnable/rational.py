@@ -60,7 +60,7 @@ class Rational(Family):
     Raises:
         SlafError: an argument that is not allowed, or an input that does not fit.
 
-    Source: Yang, Wang (2024), arXiv:2409.10594 [from memory]; the denominator "joint" is that of Molina, Schramowski, Kersting (2019),
+    Source: Yang, Wang (2024), arXiv:2409.10594; the denominator "joint" is that of Molina, Schramowski, Kersting (2019),
     arXiv:1907.06732 [from memory].
 
     Example:

@@ -108,7 +108,7 @@ class SLAF(Activation):
     Raises:
         SlafError: an argument that is not allowed, an input that does not fit, an empty batch in training.
 
-    Source: Goyal, Goyal, Lall (2019), arXiv:1906.09529 [from memory]; parametrisations from the authors' code.
+    Source: Goyal, Goyal, Lall (2019), arXiv:1906.09529; parametrisations from the authors' code.
 
     Example:
         >>> act = slaf.make("slaf(degree=5)", num_channels=64)

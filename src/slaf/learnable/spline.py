@@ -274,7 +274,7 @@ class PiecewiseLinear(UniformSpline):
     Raises:
         SlafError: an argument that is not allowed, an ``init`` that cannot be computed on [low, high], an input that does not fit.
 
-    Source: Bohra, Campos, Gupta, Aziznejad, Unser (2020) [from memory].
+    Source: Bohra, Campos, Gupta, Aziznejad, Unser (2020).
 
     Example:
         >>> act = slaf.make("piecewise_linear(knots=33)", num_channels=64)
