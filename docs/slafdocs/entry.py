@@ -164,7 +164,7 @@ def _numbers(name: str, module: Activation, costs: Mapping[str, Any], results: M
         yield f"{label}, every number in [−8, 8]", right
     excess = results.get("entries", {}).get(example(name), {}).get("measured", {}).get("mean_excess_width")
     if excess is not None:
-        yield "bounds", f"sound on 10,000 random boxes; wider than the range by {excess:.2g} on average"
+        yield "bounds", f"sound on all random boxes tried; wider than the range by {excess:.2g} on average"
     cost = costs.get("entries", {}).get(name)
     if cost is not None:
         of = f"on {html.escape(costs['machine'])}, torch {costs['torch']}: <code>{html.escape(costs['command'])}</code>"
