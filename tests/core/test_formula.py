@@ -127,6 +127,8 @@ def test_any_text_gives_an_expression_or_a_position_and_a_reason(text):
 def test_the_torch_function_is_the_expression(text, at):
     assume("inf" not in text)
     assume("where" not in text or "pi" not in text)  # sin(pi) > 0 is a matter of rounding
+    # mpmath goes on in complex numbers, and compares their sizes, where a real function is undefined
+    assume("where" not in text or not re.search(r"log|sqrt|asin|acos|atanh|\*\*|\^", text))
     try:
         expression = parse_formula(text)
         function = compile_formula(text)

@@ -195,7 +195,7 @@ def test_antiderivatives_are_exact_and_do_not_cancel(spec):
             inner = {float(k) for k in act.facts.kinks or () if min(0, end) < k < max(0, end)}
             ends = sorted({0.0, end} | inner | {end * i / panels for i in range(panels)}, reverse=end < 0)
             wanted = float(mpmath.quad(f, ends)) if end else 0.0
-            assert value == pytest.approx(wanted, rel=1e-14, abs=2e-15), (end, value, wanted)
+            assert value == pytest.approx(wanted, rel=1e-13, abs=2e-15), (end, value, wanted)
 
 
 REFUSED = {"squareplus(b=0)": "b", "repu(power=1.5)": "power", "soft_clipping(alpha=-1)": "alpha", "sine(omega=0)": "omega"}
