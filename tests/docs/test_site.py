@@ -73,7 +73,10 @@ def test_every_claimed_formula_is_typeset():
     for name in slaf.list():
         claims = slaf.facts(name)
         if claims.formula:
-            ET.fromstring(mathml(claims.formula))
+            typeset = ET.fromstring(mathml(claims.formula))
+            assert typeset.tag.endswith("math"), name
+            assert plain(typeset).startswith("f(x)="), name
+            assert "x" in plain(typeset).removeprefix("f(x)="), name
 
 
 @pytest.mark.parametrize("name", ["tanh", "gelu", "softsign"])
