@@ -30,6 +30,8 @@ class Case:
 
     def __init__(self, subject: Subject, sized: bool = True) -> None:
         self.subject = subject
+        self.companions: list[Case] = []
+        """Cases that may share an expensive export with this one."""
         self.spec = parse(subject) if isinstance(subject, str) else subject if isinstance(subject, Spec) else None
         self.sized = sized
         first = self.build()

@@ -46,15 +46,15 @@ def torch_export(case: Case) -> None:
             same(program.module()(x), module(x), "the exported program", rounding=16)
 
 
-class _Both(nn.Module):
-    """Two precisions in one export, because an export takes a second."""
+class _Together(nn.Module):
+    """Several modules in one export, each with its own input: an export takes seconds, however little it holds."""
 
-    def __init__(self, single: nn.Module, half: nn.Module) -> None:
+    def __init__(self, modules: list[nn.Module]) -> None:
         super().__init__()
-        self.single, self.half_ = single, half
+        self.parts = nn.ModuleList(modules)
 
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        return self.single(x), self.half_(h)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(module(x) for module, x in zip(self.parts, inputs, strict=True))
 
 
 def _input(case: Case, dtype: torch.dtype) -> Tensor:
@@ -65,11 +65,11 @@ def _input(case: Case, dtype: torch.dtype) -> Tensor:
     return case.spread(case.away_from_kinks(torch.cat([near, far]), 1e-2)).to(dtype).contiguous()
 
 
-def _run(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+def _run(modules: list[nn.Module], inputs: list[Tensor]) -> list[Tensor]:
     optional("onnx"), optional("onnxscript")
     runtime: Any = optional("onnxruntime")
     with _quiet():
-        program = torch.onnx.export(module, inputs, dynamo=True, verbose=False, optimize=False)
+        program = torch.onnx.export(_Together(modules), tuple(inputs), dynamo=True, verbose=False, optimize=False)
         assert program is not None
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -79,22 +79,34 @@ def _run(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     return [torch.from_numpy(y) for y in session.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})]
 
 
-def _onnx(case: Case, dtype: torch.dtype) -> Tensor:
-    """What ONNX Runtime computes; both precisions are exported together once, and apart if that fails."""
+def _results(case: Case) -> dict[torch.dtype, Any]:
+    """What ONNX Runtime computed for a case by dtype, or the error."""
     results: dict[torch.dtype, Any] = case.__dict__.setdefault("_onnx_results", {})
-    if not results:
-        dtypes = (torch.float32, torch.float16)
-        inputs = tuple(_input(case, t) for t in dtypes)
-        modules = [case.evaluated(t) for t in dtypes]
-        try:
-            results.update(zip(dtypes, _run(_Both(*modules), inputs), strict=True))
-        except Exception:
-            for t, module, x in zip(dtypes, modules, inputs, strict=True):
-                try:
-                    results[t] = _run(module, (x,))[0]
-                except Exception as error:
-                    results[t] = error
-    result = results[dtype]
+    return results
+
+
+def _compute(cases: list[Case], dtypes: tuple[torch.dtype, ...]) -> None:
+    """Fill the results of ``cases`` by one export of all of them; by smaller ones where that fails."""
+    parts = [(case, dtype) for case in cases for dtype in dtypes]
+    try:
+        values = _run([case.evaluated(dtype) for case, dtype in parts], [_input(case, dtype) for case, dtype in parts])
+    except Exception as error:
+        if len(cases) > 1:
+            _compute(cases[: len(cases) // 2], dtypes), _compute(cases[len(cases) // 2 :], dtypes)
+        elif len(dtypes) > 1:
+            for dtype in dtypes:
+                _compute(cases, (dtype,))
+        else:
+            _results(cases[0])[dtypes[0]] = error
+        return
+    for (case, dtype), value in zip(parts, values, strict=True):
+        _results(case)[dtype] = value
+
+
+def _onnx(case: Case, dtype: torch.dtype) -> Tensor:
+    if not _results(case):
+        _compute([case, *(c for c in case.companions if c is not case and not _results(c))], (torch.float32, torch.float16))
+    result = _results(case)[dtype]
     if isinstance(result, Exception):
         raise result
     return result

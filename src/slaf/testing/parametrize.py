@@ -12,6 +12,8 @@ from .extras import optional
 
 __all__ = ["parametrize_with_checks"]
 
+EXPORTED_TOGETHER = 24
+
 
 def parametrize_with_checks(
     entries: Iterable[Subject],
@@ -37,8 +39,12 @@ def parametrize_with_checks(
     expected = {name: dict(gaps) for name, gaps in (xfail or {}).items()}
     parameters = []
     chosen = known([n for n, c in CHECKS.items() if slow or not c.slow] if checks is None else checks)
-    for entry in entries:
-        case = Case(entry)
+    cases = [Case(entry) for entry in entries]
+    for start in range(0, len(cases), EXPORTED_TOGETHER):
+        together = [case for case in cases[start : start + EXPORTED_TOGETHER] if CHECKS["onnx_float32"].applies(case) is None]
+        for case in together:
+            case.companions = together
+    for case in cases:
         gaps = {**case.facts.known_gaps, **expected.pop(case.name, {})}
         known(gaps)
         for name in chosen:

@@ -1,0 +1,1 @@
+"""From a model to a file that another runtime reads: ONNX, ``torch.export``, C, safetensors. Imports surgery and below."""
