@@ -13,11 +13,11 @@ FIRST_KIND = [pair for pair in valid_pairs() if pair.count("=") == 1 or pair.cou
 OTHER_KINDS = [pair for pair in valid_pairs() if pair not in FIRST_KIND]
 
 
-@parametrize_with_checks([*slaf.list(), *FIRST_KIND])
+@parametrize_with_checks([*slaf.list(), *FIRST_KIND], groups=True)
 def test_contract(activation, check):
     check(activation)
 
 
-@parametrize_with_checks(OTHER_KINDS, checks=[name for name in checks() if name not in EXPORTS | {"inductor"}])
+@parametrize_with_checks(OTHER_KINDS, checks=[name for name in checks() if name not in EXPORTS | {"inductor"}], groups=True)
 def test_contract_of_other_kinds(activation, check):
     check(activation)

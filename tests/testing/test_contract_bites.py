@@ -423,3 +423,22 @@ def test_parametrize_makes_one_test_per_applicable_check():
     assert marked.marks[0].kwargs == {"reason": "a reason", "strict": True}
     with pytest.raises(ValueError, match="not among the entries"):
         parametrize_with_checks(["relu"], xfail={"gelu": {"jvp": "a reason"}})
+
+
+def test_groups_of_checks_name_every_failure_and_keep_declared_gaps_strict():
+    class Wrong(slaf.Activation):
+        name = "wrong"
+        facts = slaf.Facts(
+            "wrong", formula="x", monotone="nonincreasing", parity="even", known_gaps={"smoothness": "not claimed, so it cannot fail"}
+        )
+
+        def forward(self, x):
+            return x * 1.0
+
+    tests = {str(check): (case, check) for case, check in (p.values for p in parametrize_with_checks([Wrong()], groups=True).mark.args[1])}
+    case, check = tests["claims"]
+    with pytest.raises(AssertionError, match=r"parity: .*") as raised:
+        check(case)
+    assert "monotone: " in str(raised.value)
+    assert "smoothness: declared to fail (not claimed, so it cannot fail), but does not apply" in str(raised.value)
+    tests["values"][1](tests["values"][0])

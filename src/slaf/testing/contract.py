@@ -99,10 +99,11 @@ def check_activation(
     case = Case(obj)
     expected = {**case.facts.known_gaps, **(xfail or {})}
     known(expected)
-    return Report(case.name, tuple(_run(case, name, expected.get(name)) for name in chosen))
+    return Report(case.name, tuple(outcome(case, name, expected.get(name)) for name in chosen))
 
 
-def _run(case: Case, name: str, expected: str | None) -> Result:
+def outcome(case: Case, name: str, expected: str | None) -> Result:
+    """Run one check; ``expected`` is the reason of a declared gap."""
     check, start = CHECKS[name], time.perf_counter()
 
     def result(status: str, message: str = "", measured: dict[str, float] | None = None) -> Result:

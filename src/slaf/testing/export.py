@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from slaf.core.exporting import quiet, session
 
 from .case import Case
 from .check import check, close, same
@@ -19,26 +16,12 @@ from .extras import optional
 GROUP = "export"
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what torch's exporter says of itself (deprecations, missing torchvision, progress)."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
 @check(GROUP)
 def torch_export(case: Case) -> None:
     """``torch.export`` gives a program with a free batch size that computes the eager values."""
     module, x = case.evaluated(), case.input()
     dim = case.batch_dim % x.dim()
-    with _quiet():
+    with quiet():
         program = torch.export.export(module, (x,), dynamic_shapes=({dim: torch.export.Dim.AUTO},))
     for batch in (5, 7):
         x = case.input(batch=batch)
@@ -68,15 +51,12 @@ def _input(case: Case, dtype: torch.dtype) -> Tensor:
 def _run(modules: list[nn.Module], inputs: list[Tensor]) -> list[Tensor]:
     optional("onnx"), optional("onnxscript")
     runtime: Any = optional("onnxruntime")
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(_Together(modules), tuple(inputs), dynamo=True, verbose=False, optimize=False)
         assert program is not None
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors
-        session = runtime.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [i.name for i in session.get_inputs()]
-    return [torch.from_numpy(y) for y in session.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})]
+        running = session(runtime, program.model_proto.SerializeToString())
+    names = [i.name for i in running.get_inputs()]
+    return [torch.from_numpy(y) for y in running.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})]
 
 
 def _results(case: Case) -> dict[torch.dtype, Any]:

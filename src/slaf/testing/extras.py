@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-from slaf.core import SlafError
+from slaf.core import extras
 
 __all__ = ["optional"]
 
@@ -16,7 +15,4 @@ def optional(module: str) -> Any:
     Raises:
         SlafError: it is not installed; the message gives the command.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise SlafError(f'this check needs {module}; install it with: pip install "slaf[testing]"') from error
+    return extras.optional(module, "testing", "this check")

@@ -1,13 +1,14 @@
-"""``parametrize_with_checks``: one pytest test per activation and check."""
+"""``parametrize_with_checks``: one pytest test per activation and check, or per activation and group of checks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from .case import Case, Subject
 from .check import CHECKS
-from .contract import known
+from .contract import known, outcome
 from .extras import optional
 
 __all__ = ["parametrize_with_checks"]
@@ -20,6 +21,7 @@ def parametrize_with_checks(
     xfail: Mapping[str, Mapping[str, str]] | None = None,
     checks: Iterable[str] | None = None,
     slow: bool = False,
+    groups: bool = False,
 ) -> Any:
     """Decorate ``def test(activation, check): check(activation)``: one test for every activation and every check that applies.
 
@@ -28,6 +30,8 @@ def parametrize_with_checks(
         xfail: known gaps, ``{activation: {check: reason}}``, beside those in ``facts.known_gaps``; strict.
         checks: these only.
         slow: also what takes many seconds: compilation by Inductor.
+        groups: one test for every activation and group of checks, which names all that fail; for thousands of them, since a test has
+            its own cost.
 
     Example::
 
@@ -47,15 +51,24 @@ def parametrize_with_checks(
     for case in cases:
         gaps = {**case.facts.known_gaps, **expected.pop(case.name, {})}
         known(gaps)
-        for name in chosen:
-            check = CHECKS[name]
-            if check.applies(case) is not None and name not in gaps:
-                continue
+        applying = [name for name in chosen if CHECKS[name].applies(case) is None or name in gaps]
+        if groups:
+            for group in dict.fromkeys(CHECKS[name].group for name in applying):
+                members = {name: gaps.get(name) for name in applying if CHECKS[name].group == group}
+                parameters.append(pytest.param(case, _Bound(group, partial(_run_all, members)), id=f"{case.name}-{group}"))
+            continue
+        for name in applying:
             marks = [pytest.mark.xfail(reason=gaps[name], strict=True)] if name in gaps else []
-            parameters.append(pytest.param(case, _Bound(name, check.run), marks=marks, id=f"{case.name}-{name}"))
+            parameters.append(pytest.param(case, _Bound(name, CHECKS[name].run), marks=marks, id=f"{case.name}-{name}"))
     if expected:
         raise ValueError(f"xfail names {next(iter(expected))!r}, which is not among the entries")
     return pytest.mark.parametrize(("activation", "check"), parameters)
+
+
+def _run_all(members: Mapping[str, str | None], case: Case) -> None:
+    failures = [r for r in (outcome(case, name, gap) for name, gap in members.items()) if r.status == "failed"]
+    if failures:
+        raise AssertionError("; ".join(f"{r.check}: {r.message}" for r in failures))
 
 
 class _Bound:
