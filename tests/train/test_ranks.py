@@ -25,6 +25,10 @@ pytestmark = pytest.mark.skipif(
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
 
 
+together = pytest.mark.xdist_group("ranks")
+"""On one of pytest's workers, so that the fixture is made once."""
+
+
 @pytest.fixture(scope="module")
 def ranks():
     """Everything in one start of two processes, which takes longer than the rest."""
@@ -32,6 +36,7 @@ def ranks():
 
 
 @pytest.mark.parametrize("name", on_ranks.ACTIVATIONS)
+@together
 def test_uneven_ranks_get_what_one_process_gets_on_the_whole_batch(ranks, name):
     alone, together = on_ranks.steps(None, on_ranks.ACTIVATIONS[name]), ranks["steps"][name]
     assert torch.equal(*together["state"])  # running statistics and num_batches_tracked are in it
@@ -40,14 +45,17 @@ def test_uneven_ranks_get_what_one_process_gets_on_the_whole_batch(ranks, name):
     assert alone["seen"].abs().max() < 1e3  # no step that blows up could be compared
 
 
+@together
 def test_second_derivatives(ranks):
     assert torch.allclose(ranks["second"], on_ranks.second(None), **TOLERANCE)
 
 
+@together
 def test_a_group_of_ones_own(ranks):
     assert ranks["groups"] == [[2, None], [2, "this process is not a member of group, so it cannot sum over it"]]
 
 
+@together
 def test_far_from_zero_too(ranks):
     alone = on_ranks.steps(None, on_ranks.ACTIVATIONS["normalize=batch, power"], offset=100.0)
     assert torch.allclose(ranks["far"]["state"][1], alone["state"][0], **TOLERANCE)
@@ -55,12 +63,14 @@ def test_far_from_zero_too(ranks):
 
 
 @pytest.mark.parametrize("name", on_ranks.ACTIVATIONS)
+@together
 def test_without_synchronize_they_get_something_else(ranks, name):
     alone = on_ranks.steps(None, on_ranks.ACTIVATIONS[name])
     assert (ranks["apart"][name]["state"][0] - alone["state"][0]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", on_ranks.ROUTINES)
+@together
 def test_train_gives_the_result_of_one_process(ranks, name):
     (alone,) = on_ranks.trained(None, on_ranks.ROUTINES[name])
     tolerance = {"rtol": 0, "atol": 1e-7} if name == "adam" else TOLERANCE  # Adam divides rounding noise by its own size
@@ -73,31 +83,37 @@ def test_train_gives_the_result_of_one_process(ranks, name):
     assert ranks["trained"][name][0]["history"] == ranks["trained"][name][1]["history"]
 
 
+@together
 def test_train_in_float32(ranks):
     (alone,) = on_ranks.trained(None, on_ranks.ROUTINES["clip, penalty, cosine"], dtype=torch.float32)
     for member in ranks["float32"]:
         assert torch.allclose(member["state"], alone["state"], rtol=1e-5, atol=1e-5)
 
 
+@together
 def test_the_loss_on_held_out_data_is_that_of_all_of_it(ranks):
     (alone,) = on_ranks.trained(None, {}, valid=on_ranks.points(33))
     for member in ranks["held out"]:
         assert member["history"]["valid_loss"] == pytest.approx(alone["history"]["valid_loss"], rel=1e-7)
 
 
+@together
 def test_an_infinite_loss_on_one_rank_ends_training_on_all(ranks):
     assert ranks["exploding"] == on_ranks.exploding(None, 1) * 2
     assert ranks["exploding"][0]["epochs"] == 2
 
 
+@together
 def test_the_group_is_no_state(ranks):
     assert ranks["kept"] == {"deepcopy": True, "pickle": None, "state_dict": None, "after train": None}
 
 
+@together
 def test_every_rank_has_noise_of_its_own(ranks):
     assert not torch.equal(*ranks["noise"])
 
 
+@together
 def test_fewer_rows_than_ranks_are_refused(ranks):
     assert ranks["refusals"] == [
         "rows of data must be at least 2, the number of ranks; got 1",
@@ -105,6 +121,7 @@ def test_fewer_rows_than_ranks_are_refused(ranks):
     ]
 
 
+@together
 def test_the_ranks_share_the_callers_threads(ranks):
     assert ranks["threads"] == max(1, torch.get_num_threads() // 2)
 
