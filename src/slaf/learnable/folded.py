@@ -76,6 +76,10 @@ class Folded:
         if act.input_statistics is not None:
             center, rscale = act.input_statistics.frozen()
             return c, center, self._scaled(act, rscale)
+        if act.interval is not None:
+            middle, rate = act.fixed_map()
+            rate = rate if act.squash != "none" else rate * self.basis.half_width
+            return c, c.new_full((act.sharing.sites,), middle), c.new_full((act.sharing.sites,), rate)
         if act.term_statistics is None or act.squash != "none":
             return c, None, None
         # about the running mean of the first term, which is the input's own: so float32 stays accurate far from 0

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "gate": False,
     "momentum": 0.01,
     "eps": None,
+    "interval": None,
 }
 
 _PAPER: dict[str, Any] = {

@@ -35,6 +35,8 @@ _PAPER = Paper(
     status="read",
 )
 OWN_UP_TO, GROUPS_BEYOND = 24, 8
+SPREAD = 3.0
+"""Standard deviations from the middle of ``interval`` to its ends, where ``init`` is fitted over it."""
 MAX_KINKS = 1000
 """Of all channels together: beyond, quadrature does not split at them."""
 _PAPER_INITS = ("paper", "paper_no_offset")
@@ -55,6 +57,22 @@ def _positive_number(argument: str, value: object, allow_zero: bool = False) -> 
     if not number or value < 0 or (value == 0 and not allow_zero):  # type: ignore[operator]
         raise SlafError(f"{argument} must be a {'non-negative' if allow_zero else 'positive'} number; got {value!r}")
     return float(value)  # type: ignore[arg-type]
+
+
+def _checked_interval(interval: object, given: dict[str, Any]) -> tuple[float, float] | None:
+    if interval is None:
+        return None
+    for other in ("input", "normalize", "input_scale", "preset"):
+        if given.get(other) is not None:
+            raise SlafError(f"interval={interval!r} takes the place of statistics; leave out {other}={given[other]!r}")
+    ends = interval if isinstance(interval, (tuple, list)) and len(interval) == 2 else (0, 0)
+    if not all(isinstance(e, (int, float)) and math.isfinite(e) for e in ends) or not ends[0] < ends[1]:
+        raise SlafError(f"interval must be two finite numbers, the lower one first; got {interval!r}")
+    return float(ends[0]), float(ends[1])
+
+
+def _normal_on(low: float, high: float) -> Normal:
+    return Normal((low + high) / 2, (high - low) / 2 / SPREAD)
 
 
 def _number_of_terms(basis: Basis, default_degree: int, degree: int | None, terms: int | None) -> int:
@@ -86,6 +104,8 @@ class SLAF(Activation):
             ``"identity"``: as it comes.
         input_scale: the standardised input is divided by it, so that it lies mostly in [-1, 1]. With ``input=identity`` a polynomial
             basis takes the input itself; for any other the input is divided by it too: ±input_scale are the ends of the domain.
+        interval: (low, high), mapped to [-1, 1] in place of statistics, so that nothing moves in training: what a swap fits. ``init`` is
+            then fitted over a normal density with ±3 standard deviations inside. Not with input or normalize.
         squash: ``"tanh"`` or ``"clamp"`` after that; then it is no polynomial any more.
         init: any activation string or function, fitted over N(0, 1); ``"paper"``: a_k ~ N(0, 1), plus 1 for k = 1, b = 0.1;
             ``"paper_no_offset"``: without that 1. Both are for polynomial bases.
@@ -135,6 +155,7 @@ class SLAF(Activation):
         momentum: float | None = None,
         eps: float | None = None,
         terms: int | None = None,
+        interval: tuple[float, float] | None = None,
         *,
         num_channels: int | None = None,
         groups: int | None = None,
@@ -150,6 +171,8 @@ class SLAF(Activation):
         if basis is not None:
             given["basis"] = str(find_basis(basis))
         self._config = given | ({} if preset is None else {"preset": one_of("preset", preset, PRESETS)})
+        if interval is not None:
+            given["interval"] = interval = tuple(interval) if isinstance(interval, list) else interval
         base = DEFAULTS | ({} if preset is None else PRESETS[preset])
         self._config = {k: v for k, v in self._config.items() if k == "preset" or v != base[k]}
         chosen = base | given
@@ -157,7 +180,8 @@ class SLAF(Activation):
         self._evaluation = Folded(self.basis) if isinstance(self.basis, PolynomialBasis) else Summed(self.basis)
         self.num_terms = _number_of_terms(self.basis, chosen["degree"], degree, terms)
         self.normalize = one_of("normalize", chosen["normalize"], ("none", "batch"))
-        self.input = one_of("input", chosen["input"], ("affine", "batch", "identity"))
+        self.interval = _checked_interval(interval, given if preset is None else given | {"preset": preset})
+        self.input = "identity" if self.interval else one_of("input", chosen["input"], ("affine", "batch", "identity"))
         self.squash = one_of("squash", chosen["squash"], tuple(SQUASH))
         self.input_scale = _positive_number("input_scale", chosen["input_scale"])
         self.coefficient_scale = _positive_number("coefficient_scale", chosen["coefficient_scale"])
@@ -208,6 +232,16 @@ class SLAF(Activation):
         return isinstance(self.basis, PolynomialBasis)
 
     @property
+    def domain(self) -> tuple[float, float] | None:  # type: ignore[override]
+        """``interval``, where it is given."""
+        return self.interval
+
+    def fixed_map(self) -> tuple[float, float]:
+        """Center and 1/half-width of ``interval``."""
+        low, high = self.interval  # type: ignore[misc]
+        return (low + high) / 2, 2 / (high - low)
+
+    @property
     def degree(self) -> int | None:
         """The degree over a polynomial basis; ``None`` over any other."""
         return self.num_terms if self.polynomial_basis else None
@@ -229,12 +263,14 @@ class SLAF(Activation):
                 if self.term_statistics is not None:
                     self.term_statistics.reset()
             else:
-                self._fit(self.init, Normal())
+                self._fit(self.init, Normal() if self.interval is None else _normal_on(*self.interval))
             if self.gate is not None:
                 self.gate.normal_() if self._paper_init else self.gate.zero_()
 
     def _fit(self, target: str | Callable[[Tensor], Tensor], density: Normal) -> None:
         scale = None if self.polynomial_basis and self.input_statistics is None else self.input_scale
+        if self.interval is not None:
+            scale = SPREAD
         form = Form(self.basis, self.num_terms, self.squash, scale, self.normalize == "batch", density)
         start = fitted_start(target, form)
         gate = 0.5 if self.gate is not None else 1.0
@@ -318,9 +354,12 @@ class SLAF(Activation):
         if self.input_statistics is not None:
             statistics = self.input_statistics
             s = (x - statistics.mean.reshape(shape)) / (statistics.var.reshape(shape) + statistics.eps).sqrt() / self.input_scale
+        elif self.interval is not None:
+            center, rscale = self.fixed_map()
+            s = (x - center) * rscale
         elif not self.polynomial_basis:
             s = x / self.input_scale
-        as_it_comes = self.input_statistics is None and self.polynomial_basis and self.squash == "none"
+        as_it_comes = self.input_statistics is None and self.interval is None and self.polynomial_basis and self.squash == "none"
         out = self.basis.evaluate(s if as_it_comes else squash_to_domain(s, self.squash, self.basis), self.num_terms)
         if self.term_statistics is not None:
             kept = self.term_statistics

@@ -48,6 +48,9 @@ class Summed:
 
     def _frozen(self, act: SLAF, shape: tuple[int, ...], work: torch.dtype) -> tuple[Tensor | None, Tensor | float]:
         """Center and scale of the input map in evaluation; without statistics ±input_scale goes to the ends of the domain."""
+        if act.interval is not None:
+            middle, rate = act.fixed_map()
+            return act.weight.new_full(shape, middle, dtype=work), act.weight.new_full(shape, rate, dtype=work)
         if act.input_statistics is None:
             return None, 1 / act.input_scale
         center, rscale = act.input_statistics.frozen()
