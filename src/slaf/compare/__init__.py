@@ -5,9 +5,7 @@ No workload lives here (they are in ``studies``) and nothing here knows one by n
 The package can be called: ``slaf.compare(…)`` is :func:`slaf.compare.api.compare`.
 """
 
-import sys
-from types import ModuleType
-from typing import Any
+from slaf.core.rooms import make_callable
 
 from .api import compare
 from .merge import merge
@@ -51,12 +49,4 @@ __all__ = [
     "write_report",
 ]
 
-
-class _Callable(ModuleType):
-    """This package, callable: the name belongs to the room and to its main job alike."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Comparison:
-        return compare(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Callable
+make_callable(__name__, compare)
