@@ -12,10 +12,10 @@ from typing import Any
 from torch import fx, nn
 
 from .forms import Form, form_of
-from .resolve import Scope, chain, entrance
+from .resolve import Scope, chain, entrance, original_class
 from .sources import Source, Unroutable, call_at, codes_within, source_of, span_of
 
-__all__ = ["Place", "Step", "locate", "original_class"]
+__all__ = ["Place", "Step", "locate"]
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,6 @@ class Place:
     def from_dict(cls, data: dict[str, Any]) -> Place:
         """The inverse of :meth:`to_dict`."""
         return cls(**{**data, "steps": tuple(Step(**step) for step in data["steps"])})
-
-
-def original_class(owner: nn.Module) -> type[nn.Module]:
-    """The owner's class, without the subclass that ``reroute`` gave it."""
-    return type(owner).__dict__.get("_slaf_original", type(owner))
 
 
 def locate(frames: Sequence[FrameType], owner: nn.Module) -> Place:

@@ -14,9 +14,14 @@ from torch import nn
 
 from .sources import Function, Unroutable
 
-__all__ = ["Entrance", "Scope", "chain", "entrance"]
+__all__ = ["Entrance", "Scope", "chain", "entrance", "original_class"]
 
 _CONTAINERS = (dict, list, tuple, nn.ModuleList, nn.ModuleDict, nn.Sequential)
+
+
+def original_class(owner: nn.Module) -> type[nn.Module]:
+    """The owner's class, without the subclass that ``reroute`` gave it."""
+    return type(owner).__dict__.get("_slaf_original", type(owner))
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Scope:
             return expression.value
         if isinstance(expression, ast.Attribute):
             base = self.value(expression.value)
+            if base is self.owner and original_class(self.owner) is not type(base) and expression.attr in vars(type(base)):
+                base = super(type(base), base)  # its methods as they were written
             if not isinstance(base, torch.Tensor) and hasattr(base, expression.attr):
                 return getattr(base, expression.attr)
         if isinstance(expression, ast.Subscript):
