@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from .compare.api import compare as compare  # the package itself is callable
     from .core import Activation, ContractError, Facts, NormActivation, Paper, Param, SlafError, activation, facts, make, register, wrap
     from .core import names as list
+    from .export.api import export as export  # as for compare
     from .fit import fold, identify
     from .learnable import SLAF, diagnose, from_formula
     from .surgery import expand
