@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -138,6 +139,12 @@ class Sketch:
             odd = len(values) % 2
             self._levels[level] = values[:odd]
             self._put(np.sort(values[odd:])[int(self._random.integers(2)) :: 2], level + 1)
+
+    def pooled(self) -> Sketch:
+        """The same without statistics of channels."""
+        out = copy.deepcopy(self)
+        out.channel_dim, out._moments = None, None if self._moments is None else self._pooled()[:, None]
+        return out
 
     def merge(self, other: Sketch) -> Sketch:
         """Take in what ``other`` has seen, and give back ``self``; ``other`` stays as it is.
