@@ -194,6 +194,8 @@ class SLAF(Activation):
         eps = None if chosen["eps"] is None else _positive_number("eps", chosen["eps"], allow_zero=True)
         if "share" not in given and chosen["share"] == "group" and groups is None:
             groups = default_groups(num_channels)
+            if groups is None and self.interval is not None and num_features is None:
+                chosen["share"] = "layer"
         self.sharing = Sharing(chosen["share"], num_channels, groups, num_features, channel_dim)
         if (self.input != "identity" or self.normalize == "batch") and self.sharing.num_channels is None:
             raise SlafError("slaf keeps statistics per channel, so it needs num_channels (or input=identity, normalize=none, share=layer)")
