@@ -55,9 +55,8 @@ def audit(model: nn.Module, example: Any, *, functions: bool = False) -> Audit:
         watch = stack.enter_context(Watch(model, functions))
         for batch in batches(example):
             _run(model, batch, watch)
-            watch.pause()
-            sites.add([e for e in watch.take() if e.measure is not None], functions)
-            watch.pause(False)
+            with watch.aside():
+                sites.add([e for e in watch.take() if e.measure is not None], functions)
     return sites.audit(watch)
 
 
@@ -165,9 +164,12 @@ class _Sites:
             paths.setdefault(id(module), []).append(name)
         total = Counter(key[:-1] for key in self.order)
         names: Counter[str] = Counter()
+        visits: Counter[tuple[int, int]] = Counter()
         sites = []
         for index, key in enumerate(self.order):
-            site = _site(self.entries[key], index, total[key[:-1]], tuple(paths.get(id(self.entries[key].event.owner), ("",))), self.model)
+            entry = self.entries[key]
+            path, caller = _found(entry.event, paths, visits)
+            site = _site(entry, index, total[key[:-1]], path, caller, tuple(paths.get(id(entry.event.owner), ("",))), self.model)
             names[site.name] += 1
             count = names[site.name]
             sites.append(replace(site, name=f"{site.name}#{count}") if count > 1 else site)
@@ -177,16 +179,32 @@ class _Sites:
         return Audit(sites, type(self.model).__name__, notes, missed)
 
 
-def _site(entry: _Entry, index: int, calls: int, paths: tuple[str, ...], model: nn.Module) -> Site:
+def _found(event: Event, paths: dict[int, list[str]], visits: Counter[tuple[int, int]]) -> tuple[str, str]:
+    """Under which of its paths a module was called, and by whom: of several in one caller, in the order of registration."""
+    own = paths.get(id(event.owner), [""])
+    if event.how != "module" or event.caller is None:
+        return own[0], own[0]
+    callers = paths.get(id(event.caller), [""])
+    inside = [path for path in own if path.rpartition(".")[0] in callers]
+    if not inside:
+        return own[0], callers[0]
+    here = (id(event.owner), id(event.caller))
+    path = inside[visits[here] % len(inside)]
+    visits[here] += 1
+    return path, path.rpartition(".")[0]
+
+
+def _site(entry: _Entry, index: int, calls: int, path: str, caller: str, paths: tuple[str, ...], model: nn.Module) -> Site:
     event, measure = entry.event, entry.measure
     elementwise = event.rule.group == "activation" and entry.slopes > 0 and entry.alive is not None
     return Site(
         index=index,
-        name=_name(entry, paths[0], model),
+        name=_name(entry, path, model),
         kind=entry.kind,
         group=event.rule.group,
         how=event.how,
-        path=paths[0],
+        path=path,
+        caller=caller,
         attribute=event.attribute,
         place=event.place,
         call=entry.call,
@@ -212,6 +230,9 @@ def _name(entry: _Entry, path: str, model: nn.Module) -> str:
     if event.how == "attribute":
         return f"{path}.{event.attribute}" if path else str(event.attribute)
     text = event.place.text if event.place is not None and event.place.text else entry.kind
+    text = text.replace("torch.nn.functional.", "F.")
+    if len(text) > 60:
+        text = text.partition("(")[0] + "(…)"
     return f"{path}:{text}" if path else text
 
 
@@ -224,8 +245,9 @@ def _notes(sites: list[Site], model: nn.Module) -> Iterator[str]:
             yield f"{site.name} has its nonlinearities inside torch's {site.kind} kernel, where they cannot be replaced"
         if site.how == "call" and site.group == "activation" and site.place is not None and site.place.problem is not None:
             yield f"{site.name} cannot be rerouted: {site.place.problem}"
-    for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
+    scripted = [name for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)]
+    for name in scripted:
+        if not any(name.startswith(f"{outer}.") for outer in scripted):
             yield f"{name} is a ScriptModule: what it computes is not listed"
 
 

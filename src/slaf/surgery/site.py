@@ -28,7 +28,8 @@ class Site:
         kind: the registered activation's name where there is one, else what it is: ``softmax``, ``glu``, ``attention``, ``exp`` …
         group: ``activation``, ``softmax``, ``glu``, ``attention`` or ``function``.
         how: ``module``; ``attribute``, a callable that an attribute holds; or ``call``, written in a module's code.
-        path: of the activation module, else of the module whose code makes the call.
+        path: of the activation module as this call found it, else of the module whose code makes the call.
+        caller: path of the module whose code makes the call.
         attribute: the attribute's name, where ``how`` says so.
         place: where the call is written; for a module, where it is called, if that is in a model's own code.
         call, calls: this is the ``call``-th, from 0, of ``calls`` calls of the same module, attribute or place in one forward.
@@ -48,6 +49,7 @@ class Site:
     group: str
     how: str
     path: str
+    caller: str
     attribute: str | None
     place: Place | None
     call: int
@@ -66,7 +68,21 @@ class Site:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data that JSON can hold; numbers that are not finite are None, ``target`` is left out."""
-        plain = ("index", "name", "kind", "group", "how", "path", "attribute", "call", "calls", "channel_dim", "num_channels", "inplace")
+        plain = (
+            "index",
+            "name",
+            "kind",
+            "group",
+            "how",
+            "path",
+            "caller",
+            "attribute",
+            "call",
+            "calls",
+            "channel_dim",
+            "num_channels",
+            "inplace",
+        )
         return {
             **{name: getattr(self, name) for name in plain},
             "paths": list(self.paths),
@@ -163,7 +179,7 @@ def _row(site: Site) -> tuple[str, ...]:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns under their heads, two spaces apart; names are cut in the middle so that a row fits."""
+    """Columns under their heads, two spaces apart; long names are cut so that a row fits."""
     if len(rows) == 1:
         return []
     shown = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
@@ -179,6 +195,9 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 def _shortened(text: str, width: int) -> str:
     if len(text) <= width:
         return text
+    path, colon, _ = text.partition(":")
+    if colon and len(path) < width - 8:
+        return text[: width - 1] + "…"
     head = (width - 1) // 2
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
 

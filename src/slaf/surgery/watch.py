@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .dataflow import Dataflow, tensors_in
 from .elementwise import CalledFunction, CalledModule, Held, held_callables, is_elementwise, is_wrapper, refuse, same_values, taken_out
-from .kinds import RECURRENT, Rule, base_name, is_inplace, module_rule, rule_of
+from .kinds import RECURRENT, Rule, base_name, is_inplace, looks_like, module_rule, rule_of
 from .places import Place, locate
 from .sketch import Sketch
 
@@ -59,6 +59,8 @@ class Visit:
     """Whether it is inside a module that is one site as a whole."""
     start: int
     """How many events there were before."""
+    version: int = 0
+    """Of that tensor, by which one sees whether it was overwritten."""
     measure: Measure | None = None
     slice: Tensor | None = None
     chain: Chain = ()
@@ -83,6 +85,8 @@ class Event:
     value: Any = None
     """What is called, where it is one elementwise function of its own: a module or a callable that an attribute holds."""
     covers: FrameType | None = field(default=None, repr=False)
+    caller: nn.Module | None = None
+    """The module whose code calls a module."""
 
     def key(self) -> tuple[Any, ...]:
         """The same for every call of the same module, attribute or place."""
@@ -130,10 +134,6 @@ class Watch(TorchFunctionMode):
         self._stack.clear()
         return events
 
-    def pause(self, paused: bool = True) -> None:
-        """Let calls pass without a look, or look again."""
-        self._paused = paused
-
     def __torch_function__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         keywords = kwargs or {}
         if self._paused:
@@ -179,44 +179,53 @@ class Watch(TorchFunctionMode):
         return self._places[key]
 
     def _measure(self, x: Tensor) -> Measure:
-        x = x.detach()
         dim = self.flow.channel_dim(x)
+        x = x.detach()
         sketch = Sketch(channel_dim=dim if x.dim() else None)
         sketch.update(x)
         return Measure(tuple(x.shape), x.dtype, dim, x.shape[dim] if x.dim() else 1, sketch, _sample(x, dim))
 
-    def unseen(self, operator: Any) -> None:
-        """An operator that no torch function called: note it if it is a nonlinearity."""
-        if self.depth or self._paused or (self._stack and self._stack[-1].hidden):
-            return
-        found = rule_of(operator)
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let calls pass without a look."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def unseen(self, operator: Any) -> AbstractContextManager[None]:
+        """An operator that no torch function called: note it if it is a nonlinearity, and let it pass."""
+        if self.depth or self._paused:
+            return nullcontext()
+        found = None if self._stack and self._stack[-1].hidden else rule_of(operator)
         if found is not None and (found[0].group != "function" or found[0].kind in RECURRENT):
             module = self._stack[-1].module if self._stack else self.model
             self.missed[(id(module), found[0].kind)] = module
+        return self.aside()
 
     # modules
 
     def _enter_module(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._paused:
             return
-        self.depth += 1
-        self._paused = True
-        try:
+        frame = sys._getframe(1)
+        with self.aside():
             parent = self._stack[-1] if self._stack else None
             given = list(tensors_in((*args, *kwargs.values())))
             visit = Visit(module, parent, given[0] if len(given) == 1 else None, parent is not None and parent.hidden, len(self.events))
+            visit.version = 0 if visit.x is None else visit.x._version
             known = None if visit.hidden else module_rule(module)
             if known is not None:
                 visit.hidden = True
                 x = given[0] if given else None
                 if x is not None and x.is_floating_point() and self.flow.depends(x):
+                    self._find_call(visit, frame)
+                    if known[0].group == "activation":
+                        self._consider_whole(frame)
                     visit.measure = self._measure(x)
-                    self._find_call(visit, sys._getframe(1))
                     self.events.append(self._module_event(visit, *known))
             self._stack.append(visit)
-        finally:
-            self._paused = False
-            self.depth -= 1
 
     def _leave_module(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if self._paused:
@@ -229,13 +238,8 @@ class Watch(TorchFunctionMode):
         self.flow.module_gave((*args, *kwargs.values()), result)
         if visit.slice is None or visit.hidden:
             return
-        self.depth += 1
-        self._paused = True
-        try:
+        with self.aside():
             self._settle(visit, result)
-        finally:
-            self._paused = False
-            self.depth -= 1
 
     def _settle(self, visit: Visit, result: Any) -> None:
         """At the end of a module that may be one site as a whole: its calls become one if it gave what it computes elementwise."""
@@ -244,6 +248,8 @@ class Watch(TorchFunctionMode):
         target = CalledModule(visit.module)
         if not same_values(target(visit.slice), taken_out(result, len(visit.slice))):
             return
+        if next(visit.module.children(), None) is not None and looks_like(target) is None:
+            return  # its children are activations that can be told apart
         inside = self.events[visit.start :]
         inplace = any(e.inplace for e in inside) and visit.x is result
         event = self._module_event(visit, Rule("", "activation"), {})
@@ -254,7 +260,8 @@ class Watch(TorchFunctionMode):
         module = visit.module
         target = CalledModule(module) if rule.group == "activation" else refuse
         inplace = bool(getattr(module, "inplace", False))
-        return Event("module", module, rule, arguments, inplace, target, visit.measure, visit.chain, visit.place)
+        caller = None if visit.parent is None else visit.parent.module
+        return Event("module", module, rule, arguments, inplace, target, visit.measure, visit.chain, visit.place, caller=caller)
 
     def _consider_whole(self, outer: FrameType | None) -> None:
         """At a first nonlinear call inside modules that may be one elementwise function as a whole: what they were given."""
@@ -262,14 +269,11 @@ class Watch(TorchFunctionMode):
             module, x = visit.module, visit.x
             if visit.parent is None or visit.measure is not None or not is_wrapper(module):
                 return
-            if x is None or not x.is_floating_point() or x.dim() == 0 or x.numel() == 0 or not self._elementwise(module):
+            if x is None or x._version != visit.version or not x.is_floating_point() or x.dim() == 0 or not self._elementwise(module):
                 return
-            self._paused = True
-            try:
+            with self.aside():
                 visit.measure, visit.slice = self._measure(x), taken_out(x, 64)
-                self._find_call(visit, outer if visit is self._stack[-1] else None)
-            finally:
-                self._paused = False
+                self._find_call(visit, outer)
 
     def _find_call(self, visit: Visit, frame: FrameType | None) -> None:
         """Where a module is called: in the code of the module around it."""
@@ -285,11 +289,8 @@ class Watch(TorchFunctionMode):
     def _elementwise(self, value: Any) -> bool:
         key = id(value)
         if key not in self._probed:
-            self._paused = True
-            try:
+            with self.aside():
                 self._probed[key] = is_elementwise(CalledModule(value, alone=True) if isinstance(value, nn.Module) else value)
-            finally:
-                self._paused = False
         return self._probed[key]
 
     # callables that attributes hold
@@ -302,7 +303,7 @@ class Watch(TorchFunctionMode):
     def _attribute_of(self, visit: Visit, function: Any, place: Place | None) -> str | None:
         """The attribute through which a torch function was called, if the code says so."""
         for name, held in self._held(visit).items():
-            same = held.function == function or (bool(base_name(function)) and base_name(held.function) == base_name(function))
+            same = held.function is function or (bool(base_name(function)) and base_name(held.function) == base_name(function))
             if same and (place is None or f".{name}(" in place.text.replace(" ", "")):
                 return name
         return None
@@ -341,8 +342,8 @@ class _Unseen(TorchDispatchMode):
         self.watch = watch
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.watch.unseen(func)
-        return func(*args, **(kwargs or {}))
+        with self.watch.unseen(func):
+            return func(*args, **(kwargs or {}))
 
 
 def _input(args: Sequence[Any], keywords: Mapping[str, Any], flow: Dataflow | None) -> tuple[int | str, Tensor | None]:
