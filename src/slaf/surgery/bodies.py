@@ -67,13 +67,16 @@ class Body:
 
     @property
     def owner(self) -> str:
-        """The variable that holds the owner."""
+        """The expression for the owner."""
         return SELF if self.extra else self.self_name
 
 
-def _attribute(*names: str) -> ast.expr:
-    expression: ast.expr = ast.Name(names[0], ast.Load())
-    for name in names[1:]:
+def _attribute(base: str, *names: str) -> ast.expr:
+    expression = ast.parse(base, mode="eval").body
+    for node in ast.walk(expression):
+        for place in ("lineno", "col_offset", "end_lineno", "end_col_offset"):
+            node.__dict__.pop(place, None)
+    for name in names:
         expression = ast.Attribute(expression, name, ast.Load())
     return expression
 

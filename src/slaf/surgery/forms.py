@@ -176,6 +176,7 @@ def _can_assign(call: ast.AST, name: str, code: CodeType, parents: dict[ast.AST,
 
 
 def _self_is_visible(call: ast.AST, function: Function, self_name: str, parents: dict[ast.AST, ast.AST]) -> None:
+    self_name = self_name.partition("[")[0]
     if not self_name:
         return
     for node in ast.walk(function):

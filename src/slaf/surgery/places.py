@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from inspect import getattr_static
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -23,7 +23,7 @@ class Step:
     """One expression in one function on the way from the owner's method to the call; lines are relative to the function's first.
 
     ``digest`` is of the function's source; ``method`` (first step) is the name of the method on the class; ``self_name`` is the
-    function's variable that holds the owner, if it has one; ``argument`` and ``inplace`` (last step) say how the call takes its input;
+    function's expression for the owner, if it has one; ``argument`` and ``inplace`` (last step) say how the call takes its input;
     ``node`` (a call in an ``fx.GraphModule``) is the name of the graph's node.
     """
 
@@ -118,42 +118,60 @@ class _Trail:
 
     def steps(self) -> tuple[Step, ...]:
         outer = len(self.frames) - 1
-        method, function = self._entered(self.frames[outer])
-        steps: list[Step] = []
-        while True:
-            inner = self._innermost_within(outer)
-            frame, root = self.frames[inner], self.frames[outer]
-            source = source_of(function.__code__, function.__globals__)
-            call = call_at(source, frame.f_code, frame.f_lasti)
-            self_name = self._self_name(root)
-            scope = Scope(function, source.node, self_name, self.owner)
-            if inner == 0:
-                form = form_of(call, source.node, replace(scope, values=frame.f_locals), frame.f_code)
-                return (*steps, _step(source, call, method, self_name, form))
-            target = self.frames[inner - 1]
-            takes_self = bool(self._self_name(target))
-            way = entrance(call, scope, _matches(target.f_code), takes_self)
-            if way.how == "method":  # the subclass overrides it for every caller
-                steps, method = [], way.name
-            else:
-                steps.append(_step(source, call, method, self_name))
-                method = ""
-            outer, function = inner - 1, way.path[-1]
+        return self._from(outer, *self._entered(self.frames[outer]))
+
+    def _from(self, outer: int, method: str, function: FunctionType) -> tuple[Step, ...]:
+        """The steps from frame ``outer`` inward, which runs ``function``."""
+        inner = self._innermost_within(outer)
+        frame = self.frames[inner]
+        source = source_of(function.__code__, function.__globals__)
+        call = call_at(source, frame.f_code, frame.f_lasti)
+        scope = Scope(function, source.node, self._self_name(self.frames[outer]), self.owner)
+        if inner == 0:
+            form = form_of(call, source.node, replace(scope, values=frame.f_locals), frame.f_code)
+            return (_step(source, call, method, scope.self_name, form),)
+        problem = None
+        for following in range(inner - 1, -1, -1):  # what is called may be passed to other functions, which call it
+            target = self.frames[following]
+            try:
+                way = entrance(call, scope, _matches(target.f_code), bool(self._self_name(target)))
+                own = way.name if way.how == "method" else ""
+                rest = self._from(following, own, way.path[-1])
+                # a method of the owner is overridden for every caller: the way to it does not matter
+                return rest if rest[0].method else (_step(source, call, method, scope.self_name), *rest)
+            except Unroutable as reason:
+                problem = problem or reason
+        raise problem or Unroutable("the way to it is not found")
 
     def _innermost_within(self, outer: int) -> int:
         """The innermost frame whose code is written inside that of frame ``outer``: a nested function, a comprehension, or itself."""
-        inside = list(codes_within(self.frames[outer].f_code))
-        return next(i for i, frame in enumerate(self.frames) if any(frame.f_code is code for code in inside))
+        root = self.frames[outer].f_code
+        inside, found = list(codes_within(root))[1:], outer
+        for i in range(outer - 1, -1, -1):
+            code = self.frames[i].f_code
+            if code is root:  # the function calls itself, or a decorator's wrapper calls another one
+                break
+            if any(code is other for other in inside):
+                found = i
+        return found
 
     def _self_name(self, frame: FrameType) -> str:
-        names = frame.f_code.co_varnames[: frame.f_code.co_argcount]
-        return names[0] if names and frame.f_locals.get(names[0]) is self.owner else ""
+        """The expression that is the owner: ``self``, or ``args[0]`` in a decorator's wrapper."""
+        code, values = frame.f_code, frame.f_locals
+        if code.co_argcount:
+            first = code.co_varnames[0]
+            return first if values.get(first) is self.owner else ""
+        if code.co_flags & inspect.CO_VARARGS:
+            rest = code.co_varnames[code.co_kwonlyargcount]
+            if values.get(rest) and values[rest][0] is self.owner:
+                return f"{rest}[0]"
+        return ""
 
     def _entered(self, frame: FrameType) -> tuple[str, FunctionType]:
         owner_class, matches = original_class(self.owner), _matches(frame.f_code)
         names = ["forward", frame.f_code.co_name, *(name for base in owner_class.__mro__ for name in vars(base))]
         for name in names:
-            path = chain(getattr_static(owner_class, name, None), matches)
+            path = chain(inspect.getattr_static(owner_class, name, None), matches)
             if path is not None and name not in vars(self.owner):
                 return name, path[-1]
         raise Unroutable(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .sources import Function, Unroutable
+from .sources import Function, Unroutable, codes_within
 
 __all__ = ["Entrance", "Scope", "chain", "entrance", "original_class"]
 
@@ -53,6 +53,13 @@ class Scope:
             return getattr(builtins, name)
         raise Unroutable(f"{name} is not defined")
 
+    def attribute(self, name: str) -> str:
+        """The name as the compiler mangled it (``self.__private``)."""
+        if not name.startswith("__") or name.endswith("__"):
+            return name
+        names = (other for code in codes_within(self.function.__code__) for other in code.co_names)
+        return next((other for other in names if other.startswith("_") and other.endswith(name)), name)
+
     def value(self, expression: ast.AST) -> Any:
         """The value of a name, an attribute, an item or ``super()``; :class:`Unroutable` for anything that would have to be run."""
         if isinstance(expression, ast.Name):
@@ -60,11 +67,11 @@ class Scope:
         if isinstance(expression, ast.Constant):
             return expression.value
         if isinstance(expression, ast.Attribute):
-            base = self.value(expression.value)
-            if base is self.owner and original_class(self.owner) is not type(base) and expression.attr in vars(type(base)):
+            base, name = self.value(expression.value), self.attribute(expression.attr)
+            if base is self.owner and original_class(self.owner) is not type(base) and name in vars(type(base)):
                 base = super(type(base), base)  # its methods as they were written
-            if not isinstance(base, torch.Tensor) and hasattr(base, expression.attr):
-                return getattr(base, expression.attr)
+            if not isinstance(base, torch.Tensor) and hasattr(base, name):
+                return getattr(base, name)
         if isinstance(expression, ast.Subscript):
             base, key = self.value(expression.value), self.value(expression.slice)
             if isinstance(base, _CONTAINERS) and isinstance(key, (int, str)):
@@ -152,9 +159,10 @@ def entrance(call: ast.AST, scope: Scope, matches: Callable[[FunctionType], bool
 def _entrance(call: ast.Call, part: ast.expr, value: Any, path: tuple[FunctionType, ...], scope: Scope, takes_self: bool) -> Entrance:
     bound = isinstance(value, MethodType)
     if bound and value.__self__ is scope.owner:
-        own = isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == scope.self_name
-        if own and part.attr not in vars(scope.owner):  # type: ignore[attr-defined]
-            return Entrance(part, "method", part.attr, path)  # type: ignore[attr-defined]
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == scope.self_name:
+            name = scope.attribute(part.attr)
+            if name not in vars(scope.owner):
+                return Entrance(part, "method", name, path)
         return Entrance(part, "bound", path[-1].__name__, path)
     if bound:
         if part is not call.func or not isinstance(part, ast.Attribute) or isinstance(value.__self__, type):

@@ -15,7 +15,7 @@ from .per_call import PerCall
 from .places import Place
 from .resolve import original_class
 
-__all__ = ["PerCall", "reroute", "restore"]
+__all__ = ["PerCall", "reroute", "restore", "routes_of"]
 
 
 def reroute(owner: nn.Module, routes: Mapping[Place, str]) -> None:
