@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from slaf.core import SlafError
 
 from .observe import batches, call, untouched
 
-__all__ = ["Drift", "OutputDrift", "drift", "drift_of", "tensors_of"]
+__all__ = ["Drift", "OutputDrift", "copied", "drift", "drift_of", "tensors_of"]
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,15 @@ def drift(original: nn.Module, changed: nn.Module, example: Any) -> Drift:
     """
     given = batches(example)
     with untouched(original):
-        before = call(original, given)
+        before = [call(original, copied(batch)) for batch in given]
     with untouched(changed):
-        after = call(changed, given)
+        after = [call(changed, copied(batch)) for batch in given]
     return drift_of(before, after)
+
+
+def copied(batch: Any) -> Any:
+    """A batch whose tensors are copies, which a model may overwrite."""
+    return tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, dict(batch) if isinstance(batch, Mapping) else batch)
 
 
 def drift_of(before: Any, after: Any) -> Drift:
