@@ -25,7 +25,8 @@ class Extended(Activation):
     are fixed numbers; 0 holds the value at the end. f is continuous whatever g learns, and is g itself on the interval.
 
     Args:
-        of: g, any elementwise activation: ``extended(rational(5, 4), low=-4.0, high=4.0)``. It is given the sizes below.
+        of: g, any elementwise activation: ``extended(rational(5, 4), low=-4.0, high=4.0)``. It is given the sizes below; a module is
+            taken as it is.
         low, high: the interval's ends.
         left_slope, right_slope: of the lines; by default those of ReLU, GELU and their like.
         share, num_channels, groups, num_features, channel_dim: given on to g, see :class:`slaf.core.Sharing`.
@@ -44,7 +45,7 @@ class Extended(Activation):
 
     def __init__(
         self,
-        of: str | Spec = "rational",
+        of: str | Spec | Activation = "rational",
         low: float = -6.0,
         high: float = 6.0,
         left_slope: float = 0.0,
@@ -68,6 +69,9 @@ class Extended(Activation):
         if not low < high:
             raise SlafError(f"low must be less than high; got low={low!r} and high={high!r}")
         self.low, self.high, self.left_slope, self.right_slope = (float(v) for v in numbers.values())
+        if isinstance(of, Activation):
+            self.inner: Activation = of
+            return
         sizes = {"share": share, "num_channels": num_channels, "groups": groups, "num_features": num_features, "channel_dim": channel_dim}
         context = sizes | {"device": device, "dtype": dtype}
         spec = of if isinstance(of, Spec) else parse(of)
@@ -93,12 +97,6 @@ class Extended(Activation):
         self.inner.reset_parameters()
 
     @property
-    def of(self) -> Activation:
-        """g."""
-        assert isinstance(self.inner, Activation)
-        return self.inner
-
-    @property
     def sharing(self) -> Sharing | None:
         """As g's."""
         return getattr(self.inner, "sharing", None)
@@ -106,7 +104,7 @@ class Extended(Activation):
     @property
     def normalizes(self) -> bool:  # type: ignore[override]
         """Whether g standardises its input."""
-        return self.of.normalizes
+        return self.inner.normalizes
 
     @property
     def domain(self) -> tuple[float, float]:  # type: ignore[override]
@@ -116,7 +114,7 @@ class Extended(Activation):
     def forward(self, x: Tensor) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.to(torch.float32)
         inside = wide.clamp(self.low, self.high)
-        return self._lines(self.of(inside), wide - inside).to(x.dtype)
+        return self._lines(self.inner(inside), wide - inside).to(x.dtype)
 
     def _lines(self, y: Tensor, beyond: Tensor) -> Tensor:
         """The lines added; one of slope 0 is left out, because 0·∞ is no number."""
@@ -134,7 +132,7 @@ class Extended(Activation):
         Raises:
             SlafError: always.
         """
-        raise SlafError(f"extended is a polynomial on [{self.low:g}, {self.high:g}] at most; its inside is .of, outside it is straight")
+        raise SlafError(f"extended is a polynomial on [{self.low:g}, {self.high:g}] at most; its inside is .inner, outside it is straight")
 
     def antiderivative(self, x: Tensor) -> Tensor:
         """F(x) = ∫₀ˣ f, by that of g inside."""
@@ -147,7 +145,7 @@ class Extended(Activation):
         inside = x.clamp(self.low, self.high)
         beyond = x - inside
         lines = self.left_slope * beyond.clamp(max=0).square() + self.right_slope * beyond.clamp(min=0).square()
-        return self.of.antiderivative(inside) + self.of(inside) * beyond + lines / 2
+        return self.inner.antiderivative(inside) + self.inner(inside) * beyond + lines / 2
 
     def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """The range on each box: that of g on the part inside, and the values at the box's ends, widened by the rounding.
@@ -162,7 +160,7 @@ class Extended(Activation):
             wide = torch.float64 if lower.dtype == torch.float64 else torch.float32
             a, b = lower.to(wide), upper.to(wide)
             meets = (a <= self.high) & (b >= self.low)
-            low, high = self.of.bounds(a.clamp(self.low, self.high), b.clamp(self.low, self.high))
+            low, high = self.inner.bounds(a.clamp(self.low, self.high), b.clamp(self.low, self.high))
             ends = torch.stack([self(a), self(b)])
             finfo = torch.finfo(lower.dtype)
             steepest = max(abs(self.left_slope), abs(self.right_slope))
@@ -178,7 +176,7 @@ class Extended(Activation):
         out = torch.zeros_like(a)
         for end in (a, b):
             inside = end.clamp(self.low, self.high)
-            low, high = self.of.bounds(inside, inside)
+            low, high = self.inner.bounds(inside, inside)
             out = torch.maximum(out, high - low)
         return out
 
@@ -189,14 +187,14 @@ class Extended(Activation):
             SlafError: g does not know its own.
         """
         self._require_scalar("lipschitz")
-        inside = self.of.lipschitz(lower.clamp(self.low, self.high), upper.clamp(self.low, self.high))
+        inside = self.inner.lipschitz(lower.clamp(self.low, self.high), upper.clamp(self.low, self.high))
         steep = torch.where((lower <= self.high) & (upper >= self.low), inside, torch.zeros_like(inside))
         for slope, met in ((self.left_slope, lower < self.low), (self.right_slope, upper > self.high)):
             steep = torch.where(met, steep.clamp(min=abs(slope) * (1 + 4 * torch.finfo(lower.dtype).eps)), steep)
         return steep
 
     def second_moment(self) -> float:
-        kinks = {k for k in self.of.facts.kinks or () if self.low < k < self.high} | {self.low, self.high}
+        kinks = {k for k in self.inner.facts.kinks or () if self.low < k < self.high} | {self.low, self.high}
         z, w = standard_normal_nodes(kinks)
         tensor = next(self.parameters(), None)
         y = self.curves(z if tensor is None else z.to(tensor.device, tensor.dtype)).to("cpu", torch.float64)
@@ -207,22 +205,22 @@ class Extended(Activation):
         import sympy
 
         x = sympy.Symbol("x", real=True)
-        inside = expression_at(self.of, site)
+        inside = expression_at(self.inner, site)
         low, high = sympy.Float(self.low), sympy.Float(self.high)
         left = inside.subs(x, low) + sympy.Float(self.left_slope) * (x - low)
         right = inside.subs(x, high) + sympy.Float(self.right_slope) * (x - high)
         return sympy.Piecewise((left, x < low), (right, x > high), (inside, True))
 
     def _require_scalar(self, what: str) -> None:
-        self.of._require_scalar(what)
+        self.inner._require_scalar(what)
 
     def _spread(self, z: Tensor) -> Tensor:
-        return self.of._spread(z)
+        return self.inner._spread(z)
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
         """What is claimed: kinks at the ends where g does not go over into the lines smoothly, beside those of g inside."""
-        inner, kinks = self.of.facts.kinks, None
+        inner, kinks = self.inner.facts.kinks, None
         if inner is not None and not any(t.is_meta for t in (*self.parameters(), *self.buffers())):
             kinks = tuple(sorted({k for k in inner if self.low < k < self.high} | self._joints()))
         return Facts(name=self.name, kinks=kinks, tags=("extended",), summary=_SUMMARY)
@@ -234,7 +232,7 @@ class Extended(Activation):
         tensor = next(self.parameters(), None)
         ends = torch.tensor([self.low, self.high], dtype=torch.float64 if tensor is None else tensor.dtype)
         x = self._spread(ends if tensor is None else ends.to(tensor.device))
-        slope = torch.stack([self.of.derivative(x, order).detach().reshape(2, -1) for order in (1, 2, 3)])
+        slope = torch.stack([self.inner.derivative(x, order).detach().reshape(2, -1) for order in (1, 2, 3)])
         slope[0] -= torch.tensor([[self.left_slope], [self.right_slope]], dtype=slope.dtype, device=slope.device)
         jumps = (slope.abs() > 1e-7).any(0).any(1).tolist()
         return {end for end, jump in zip((self.low, self.high), jumps, strict=True) if jump}

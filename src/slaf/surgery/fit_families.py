@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slaf.core import Activation, SlafError, Spec, activations, make
+from slaf.core import Activation, Facts, SlafError, Spec, activations, make
 from slaf.fit.rational_forms import denominator_form
 from slaf.fit.rational_solve import Problem, least_squares_fit
 from slaf.learnable.gp import GP
@@ -27,8 +27,8 @@ from .fit_region import Region, Weighted
 __all__ = ["Start", "bare", "fitter_of"]
 
 SIZES = ("share", "groups", "num_channels", "num_features", "channel_dim")
-GOOD, BETTER = 1e-3, 0.9
-"""The smooth denominator is taken where it errs by 1e-3 or less, or the other errs by more than 0.9 of it."""
+GOOD, BETTER = 1e-3, 0.7
+"""The smooth denominator is taken where it errs by 1e-3 or less, or the other errs by more than 0.7 of it."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ def fitter_of(spec: Spec) -> Callable[[Spec, Region], Start]:
     return _parametric
 
 
+def is_fixed(spec: Spec) -> bool:
+    """Whether the entry has no parameters to fit."""
+    claims = getattr(activations[spec.name], "claims", None)
+    return isinstance(claims, Facts) and not any(p.learnable for p in claims.params.values())
+
+
 def named(spec: Spec, order: tuple[str, ...]) -> dict[str, Any]:
     """The arguments by name."""
     return dict(zip(order, spec.args, strict=False)) | dict(spec.kwargs)
@@ -101,7 +107,7 @@ def _rational(spec: Spec, region: Region) -> Start:
     arguments: dict[str, Any] = {"interval": (region.low, region.high)}
     module = single(with_arguments(spec, arguments | {"init": "identity"}))  # the arguments are checked
     assert isinstance(module, Rational)
-    forms = [given["denominator"]] if given.get("denominator") else _forms(module.degrees[1])
+    forms = [given["denominator"]] if given.get("denominator") else _forms(module.degrees[1], region)
     form, a, b = _best_rational(region, module.degrees, forms)
     if form != module.form:
         arguments["denominator"] = form
@@ -114,9 +120,10 @@ def _rational(spec: Spec, region: Region) -> Start:
     return Start(with_arguments(spec, arguments), module, (region.low, region.high))
 
 
-def _forms(degree: int) -> list[str]:
-    """``"joint"`` and ``"square"`` are hardly ever nearer than these, and slower to fit."""
-    return ["per_term"] if degree % 2 else ["even", "per_term"]
+def _forms(degree: int, region: Region) -> list[str]:
+    """Only ``"per_term"`` has a kink, at 0; ``"joint"`` and ``"square"`` are hardly ever nearer than these two, and slower to fit."""
+    kinked = any(k == 0 and region.low < k < region.high for k in region.kinks)
+    return ["per_term"] if degree % 2 or (kinked and degree) else ["even", "per_term"]
 
 
 def _best_rational(region: Region, degrees: tuple[int, int], forms: list[str]) -> tuple[str, np.ndarray, np.ndarray]:
@@ -234,7 +241,7 @@ def _warm(momentum: float) -> int:
 
 def _parametric(spec: Spec, region: Region) -> Start:
     module = single(spec)
-    if "init" in spec.kwargs:
+    if "init" in spec.kwargs or not any(p.numel() for p in module.parameters()):
         return Start(spec, module)
     best = descend(module, region)
     if best > GOOD * region.spread and hasattr(module, "init"):

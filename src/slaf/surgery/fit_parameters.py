@@ -27,7 +27,7 @@ def descend(module: Activation, region: Region) -> float:
     """
     parameters = {n: p.detach().clone() for n, p in module.named_parameters()}
     count = sum(p.numel() for p in parameters.values())
-    if not 0 < count <= MOST or (module.training and module.eval().normalizes):
+    if not 0 < count <= MOST:
         return math.inf
     module.eval()
     points = region.on(*region.seen).points()

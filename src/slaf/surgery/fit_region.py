@@ -23,7 +23,7 @@ TAILS = (5e-4, 5e-3, 2e-2)
 """Shares of the inputs on either side that are left to straight lines where the target is nearly one there."""
 STRAIGHT = 5e-4
 """How far from a line, in standard deviations of the target's output, counts as straight."""
-ASYMPTOTIC = 0.02
+ASYMPTOTIC = 0.1
 """How much the slope at an end may differ from that far away, to be taken for it."""
 FLOOR = 0.1
 """The share of a fit's weight that is spread evenly over the interval, so that a function is tame where few inputs were seen."""
@@ -102,8 +102,8 @@ class Region:
         return Weighted(even[order], floor[order], middle, half)
 
 
-def region_of(target: Any, inputs: Inputs, kinks: Iterable[float] = ()) -> Region:
-    """The region of a fit to ``target`` on ``inputs``.
+def region_of(target: Any, inputs: Inputs, kinks: Iterable[float] = (), width: bool = True) -> Region:
+    """The region of a fit to ``target`` on ``inputs``, which must have a width unless ``width`` is false.
 
     Raises:
         SlafError: the target is not elementwise or not finite on the inputs, or the inputs are all one number.
@@ -112,7 +112,7 @@ def region_of(target: Any, inputs: Inputs, kinks: Iterable[float] = ()) -> Regio
     least, most = float(inputs.min), float(inputs.max)
     if not (math.isfinite(least) and math.isfinite(most)):
         raise SlafError(f"inputs must have a finite least and largest value; got {least!r} and {most!r}")
-    if not most > least:
+    if not most > least and width:
         raise SlafError(f"inputs are all {least:g}, so a function of them cannot be fitted; pass an example whose inputs differ")
     function = _elementwise(target, x)
     y = function(x)
@@ -120,7 +120,7 @@ def region_of(target: Any, inputs: Inputs, kinks: Iterable[float] = ()) -> Regio
         raise SlafError(f"target is not finite on the inputs, [{least:g}, {most:g}]")
     mean = float((weight * y).sum())
     spread = float((weight * (y - mean).square()).sum().sqrt()) or max(float(y.abs().max()), 1.0)
-    margin = MARGIN * (most - least)
+    margin = MARGIN * ((most - least) or max(abs(most), 1.0))
     seen = (least - margin, most + margin)
     known = tuple(sorted({float(k) for k in kinks} | set(kinks_of(target) if isinstance(target, (str, Activation)) else ())))
     center = float((weight * x).sum())
@@ -145,7 +145,10 @@ def _elementwise(target: Any, x: Tensor) -> Callable[[Tensor], Tensor]:
     def function(values: Tensor) -> Tensor:
         try:
             return bare(values.clone())
-        except RuntimeError:  # a function that holds float32 tensors
+        except RuntimeError:
+            if isinstance(target, nn.Module):
+                raise
+            # a function that holds float32 tensors
             return bare(values.to(torch.float32)).to(torch.float64)
 
     try:
@@ -224,7 +227,7 @@ def _slopes(f: Callable[[Tensor], Tensor], low: float, high: float, seen: tuple[
         far = _far_slope(f, sign, reach)
         if far is not None and abs(far - slope) < ASYMPTOTIC:
             slope = far
-        out.append(float(f"{slope:.7g}") if math.isfinite(slope) else 0.0)
+        out.append(float(f"{slope:.7g}") + 0.0 if math.isfinite(slope) else 0.0)
     return out[0], out[1]
 
 

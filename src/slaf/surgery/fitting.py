@@ -11,12 +11,12 @@ import torch
 from slaf.core import Activation, SlafError, Spec, activations, make, one_of, parse
 from slaf.learnable.extended import Extended
 
-from .fit_families import Start, bare, fitter_of, named
+from .fit_families import Start, fitter_of, is_fixed, named
 from .fit_region import Inputs, Region, region_of
 
 __all__ = ["Fitted", "fit_to"]
 
-NEAR, GAIN = 5e-3, 0.8
+NEAR, GAIN = 2.5e-3, 0.8
 """A relative error that is near enough; what another interval's must fall below, relative to the last."""
 OUTSIDE = ("linear", "clamp", "extrapolate")
 
@@ -77,8 +77,7 @@ def fit_to(
     """
     parsed = spec if isinstance(spec, Spec) else parse(spec)
     one_of("outside", outside, OUTSIDE)
-    activations[parsed.name]
-    region = region_of(target, inputs, kinks)
+    region = region_of(target, inputs, kinks, width=not is_fixed(parsed))
     start, outside, worst, mean = _best(parsed, region, outside)
     module = _sized(start, num_channels, channel_dim, num_features)
     domain = start.interval or start.module.domain or region.seen
@@ -129,11 +128,8 @@ def _given_extension(spec: Spec, region: Region) -> tuple[Start, str]:
 
 def _extended(start: Start, low: float, high: float, left: float, right: float, **sizes: Any) -> Start:
     arguments = {"low": low, "high": high, "left_slope": left, "right_slope": right}
-    spec = Spec(Extended.name, (start.spec,), arguments | sizes)
-    module = make(bare(spec), num_channels=1, dtype=torch.float64)
-    assert isinstance(module, Extended)
-    _copy(start.module, module.of)
-    return Start(spec, module, (low, high))
+    module = Extended(start.module, low, high, left, right)
+    return Start(Spec(Extended.name, (start.spec,), arguments | sizes), module, (low, high))
 
 
 def _copy(source: Activation, into: torch.nn.Module) -> None:
