@@ -1,0 +1,76 @@
+"""Lightning, under either of its names: a callback that watches the activations of the trained module."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from slaf.core import SlafError
+
+from .probing import Probing
+
+__all__ = ["ProbeCallback"]
+
+_NAMES = ("lightning.pytorch", "pytorch_lightning")
+
+
+def ProbeCallback(  # noqa: N802 - an instance of a class of Lightning that is made on first use
+    every: int = 100, names: str | Sequence[str] | None = None, figures: bool = False, prefix: str = "activations"
+) -> Any:
+    """A ``Callback`` of ``lightning.pytorch`` or ``pytorch_lightning`` that watches the activations in every ``every``-th batch.
+
+    Their dead, saturated and out-of-range shares go to ``log_dict`` of the trained module; histograms of their inputs to every
+    logger that has a ``SummaryWriter``. It is whichever library is imported already, else the one that is installed.
+
+    Raises:
+        SlafError: neither is installed, or ``every`` is not a positive integer.
+
+    Example:
+        >>> Trainer(callbacks=[ProbeCallback(every=50)], logger=TensorBoardLogger("logs"))
+    """
+    return _callback_class(_library())(every=every, names=names, figures=figures, prefix=prefix)
+
+
+@functools.cache
+def _callback_class(library: Any) -> Any:
+    class SlafProbe(library.Callback):
+        def __init__(self, **options: Any) -> None:
+            self.options, self.probing = options, Probing(**options)
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+            self.probing.start(pl_module)
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            self.probing.before_step()
+
+        def on_before_backward(self, *_: Any) -> None:
+            self.probing.close()
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            writers = (logger.experiment for logger in trainer.loggers)
+            news = self.probing.after_step(writers, trainer.global_step)
+            if news:
+                pl_module.log_dict(news)
+
+        def on_train_end(self, *_: Any) -> None:
+            self.probing.stop()
+
+        def on_exception(self, *_: Any) -> None:
+            self.probing.stop()
+
+        def __reduce__(self) -> Any:  # the class has no name of its own to be found by
+            return functools.partial(ProbeCallback, **self.options), ()
+
+    return SlafProbe
+
+
+def _library() -> Any:
+    for name in sorted(_NAMES, key=lambda n: n not in sys.modules):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise SlafError("slaf.integrations.lightning needs lightning or pytorch_lightning; install one with: pip install lightning")
