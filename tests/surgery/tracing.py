@@ -33,9 +33,11 @@ class _Watch(TorchFunctionMode):
         self.names, self.found = names, []
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "")
+        name = getattr(function, "__name__", "").split(".")[0]
         if name.strip("_") in self.names and not self._inner():
-            self.found.append((*self._place(), name.rstrip("_")))
+            place = self._place()
+            if place is not None:
+                self.found.append((*place, name.rstrip("_")))
         return function(*args, **(kwargs or {}))
 
     def _inner(self):
@@ -49,7 +51,7 @@ class _Watch(TorchFunctionMode):
                 frames.append(frame)
             frame = frame.f_back
         owner = frame.f_locals["self"]
-        return owner, locate(frames, owner)
+        return (owner, locate(frames, owner)) if frames else None
 
 
 def calls(model, *inputs, names=tuple(PLAIN)):

@@ -147,8 +147,8 @@ class _Edit(ast.NodeTransformer):
 
 def _like(function: FunctionType, code: CodeType, cells: dict[str, FunctionType]) -> FunctionType:
     """``function`` with other code, and other contents of some cells."""
-    known = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-    known.update({name: CellType(value) for name, value in cells.items()})
+    old = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    known = old | {name: CellType(value) for name, value in cells.items()}
     missing = [name for name in code.co_freevars if name not in known]
     if missing:
         raise Unroutable(f"{function.__qualname__} would need the variable {missing[0]} of the function around it")
@@ -161,6 +161,9 @@ def _like(function: FunctionType, code: CodeType, cells: dict[str, FunctionType]
     else:
         new.__annotations__ = dict(function.__annotations__)
     new.__dict__.update(function.__dict__)
+    for name, inner in cells.items():
+        if new.__dict__.get("__wrapped__") is _content(old[name]):
+            new.__dict__["__wrapped__"] = inner
     return new
 
 
@@ -172,10 +175,7 @@ def _rewrapped(path: tuple[FunctionType, ...], new: FunctionType, extra: bool) -
             raise Unroutable(f"the decorator of {old.__qualname__} does not pass one more argument on")
         assert wrapper.__closure__ is not None
         cells = {n: new for n, cell in zip(code.co_freevars, wrapper.__closure__, strict=True) if _content(cell) is old}
-        around = _like(wrapper, code, cells)
-        if around.__dict__.get("__wrapped__") is old:
-            around.__dict__["__wrapped__"] = new
-        new = around
+        new = _like(wrapper, code, cells)
     return new
 
 

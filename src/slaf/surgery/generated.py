@@ -71,6 +71,8 @@ class _Plan:
             if path is None:
                 raise Unroutable(f"{self.original.__qualname__}.{name} does not lead to {step.function if step else name}")
             self.methods[name] = self._body(path, step)
+        elif not matches(self.methods[name].path[-1]):
+            raise Unroutable(f"{self.original.__qualname__}.{name} does not lead to {step.function if step else name}")
         return self.methods[name]
 
     def _add(self, place: Place, name: str) -> None:
@@ -85,6 +87,8 @@ class _Plan:
         way = entrance(_call(body.source, step), scope, _is(following), bool(following.self_name))
         key = span_of(way.expression)
         if key in body.inner:
+            if body.inner[key][0].path != way.path:
+                raise Unroutable(f"{ast.unparse(way.expression)} leads to two functions")
             return body.inner[key][1]
         if way.how != "cell" and not body.owner:
             raise Unroutable(f"{step.function} does not have the module among its variables")

@@ -13,21 +13,23 @@ from .places import Place
 
 __all__ = ["reroute", "restore"]
 
-_META = "slaf_routes"  # in the module's meta: by submodule, what its nodes were before, in the order of the graph
+_META = "_slaf_graph_routes"  # by submodule, what its nodes were before, in the order of the graph
 _Record = dict[str, Any]
 
 
 def reroute(owner: fx.GraphModule, routes: Mapping[Place, str]) -> None:
     """Make the nodes of the places calls of submodules."""
     nodes = {node.name: node for node in owner.graph.nodes}
-    planned: list[tuple[fx.Node, str, fx.Node]] = []
+    planned: dict[fx.Node, tuple[Place, str]] = {}
     for place, name in routes.items():
         node = nodes.get(place.steps[0].node)
         if node is None:
             raise SlafError(f"{place.text!r} cannot be rerouted: the graph has no node {place.steps[0].node!r}")
-        planned.append((node, name, _input(node, place)))
+        _input(node, place)
+        planned[node] = (place, name)
     records = _records(owner)
-    for node, name, taken in planned:
+    for node, (place, name) in planned.items():
+        taken = _input(node, place)  # not what it was, if an earlier node changed that in place
         if node not in records:
             records[node] = _record(node, taken)
             if _changes_input(node):
@@ -81,7 +83,8 @@ def _forward_uses(node: fx.Node, taken: fx.Node) -> None:
 
 def _records(owner: fx.GraphModule) -> dict[fx.Node, _Record]:
     found: dict[fx.Node, _Record] = {}
-    for name, records in owner.meta.get(_META, {}).items():
+    stored = owner.meta.get(_META, owner.__dict__.get(_META, {}))
+    for name, records in stored.items():
         nodes = [node for node in owner.graph.nodes if node.op == "call_module" and node.target == name]
         if len(nodes) != len(records):
             raise SlafError(f"the graph was edited since it was rerouted: it calls {name!r} {len(nodes)} times, not {len(records)}")
@@ -94,7 +97,8 @@ def _store(owner: fx.GraphModule, records: dict[fx.Node, _Record]) -> None:
     for node in owner.graph.nodes:
         if node in records:
             stored.setdefault(str(node.target), []).append(records[node])
-    owner.meta[_META] = stored
-    if not stored:
-        del owner.meta[_META]
+    for kept in (owner.meta, owner.__dict__):  # a copy keeps the first, a pickle the second
+        kept.pop(_META, None)
+        if stored:
+            kept[_META] = stored
     owner.recompile()
