@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
@@ -673,6 +674,76 @@ def test_graph_modules_and_exported_programs():
     assert [s.kind for s in audit(torch.fx.symbolic_trace(model), example)] == expected
     exported = torch.export.export(model.eval(), (example,))
     assert [s.kind for s in audit(exported.module(), example)] == expected
+
+
+# what else happens inside models
+
+
+def test_data_written_into_a_constant_are_data():
+    def then(_, x):
+        first, second, third = torch.zeros(5, 4), torch.zeros(5, 8), torch.zeros(5, 4)
+        first[:, :2] = x[:, :2]
+        second[:, 4:].copy_(x)
+        third.add_(x)
+        return torch.relu(first).sum() + torch.tanh(second).sum() + torch.sigmoid(third).sum() + F.gelu(torch.zeros(3)).sum()
+
+    assert [s.kind for s in audit(Calls(then), X)] == ["relu", "tanh", "sigmoid"]
+
+
+def test_calls_inside_function_transforms_are_measured():
+    assert one(lambda _, x: torch.vmap(lambda row: torch.tanh(row))(x)).inputs.count == 20
+    site = one(lambda _, x: torch.func.grad(lambda row: torch.tanh(row).sum())(x))
+    assert (site.inputs.count, site.shape) == (20, (5, 4))
+
+
+def test_sparse_inputs_are_measured_where_they_are_stored():
+    assert one(lambda _, x: torch.relu((x * (x > 0)).to_sparse()).to_dense()).inputs.min > 0
+
+
+def test_an_error_that_the_model_handles_itself():
+    class Fails(nn.Module):
+        def forward(self, x):
+            raise ValueError(f"no {torch.relu(x).shape}")
+
+    def then(m, x):
+        with contextlib.suppress(ValueError):
+            m.fails(x)
+        return torch.tanh(m.act(x))
+
+    found = audit(Calls(then, fails=Fails(), act=nn.SiLU()), X)
+    assert [(s.path, s.kind) for s in found] == [("fails", "relu"), ("act", "silu"), ("", "tanh")]
+
+
+def test_a_module_whose_forward_is_called_directly_is_a_call_where_it_is_written():
+    site = one(lambda m, x: m.act.forward(x), act=nn.ReLU())
+    assert (site.kind, site.how, site.place.text) == ("relu", "call", "m.act.forward(x)")
+
+
+def test_a_compiled_function_runs_as_it_is_written():
+    assert one(lambda _, x: compiled_tanh(x)).kind == "tanh"
+
+
+@torch.compile(backend="eager")
+def compiled_tanh(x):
+    return torch.tanh(x)
+
+
+def test_what_cannot_be_listed_is_noted():
+    found = audit(Calls(lambda _, x: torch.cond(x.sum() > 0, torch.relu, torch.tanh, (x,))), X)
+    assert len(found) == 0
+    assert any("calls functions whose nonlinear calls are not listed" in note for note in found.notes)
+    found = audit(Calls(lambda _, x: torch.tanh(torch.complex(x, x)).abs()), X)
+    assert any("tanh of complex numbers" in note for note in found.notes)
+
+
+def test_gradients_inside_a_model():
+    def then(m, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(torch.tanh(m.lin(x)).sum(), x, create_graph=True)
+        return torch.relu(slope)
+
+    assert [s.kind for s in audit(Calls(then), X)] == ["tanh", "relu"]
 
 
 # the model is left as it was

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +19,10 @@ from slaf.core.errors import blame
 
 from .dataflow import tensors_in
 from .kinds import RECURRENT, looks_like, snake_case
+from .measure import Measure, slopes_at
 from .observe import batches, call, untouched
 from .site import Audit, Site
-from .watch import Event, Measure, Watch
+from .watch import Event, Watch
 
 __all__ = ["audit"]
 
@@ -56,7 +57,7 @@ def audit(model: nn.Module, example: Any, *, functions: bool = False) -> Audit:
         for batch in batches(example):
             _run(model, batch, watch)
             with watch.aside():
-                sites.add([e for e in watch.take() if e.measure is not None], functions)
+                sites.add(watch.take(), functions)
     return sites.audit(watch)
 
 
@@ -119,27 +120,28 @@ class _Sites:
         self.model = model
         self.entries: dict[tuple[Any, ...], _Entry] = {}
         self.order: list[tuple[Any, ...]] = []
-        self.kinds: dict[int, str] = {}
+        self.kinds: dict[int, tuple[Any, str]] = {}
         self.notes: dict[str, None] = {}
 
     def add(self, events: list[Event], functions: bool) -> None:
         """The events of one batch."""
         calls: Counter[tuple[Any, ...]] = Counter()
-        before = -1
+        after: dict[Any, list[tuple[Any, ...]]] = {}  # what only later batches meet: after the call that it comes after
+        before = None
         for event in events:
             kind = event.rule.kind or self._kind(event)
-            if event.rule.group == "function" and kind not in RECURRENT and not functions:
+            if event.measure is None or (event.rule.group == "function" and kind not in RECURRENT and not functions):
                 continue
             key = (*event.key(), calls[event.key()])
             calls[event.key()] += 1
-            if key not in self.entries:
-                assert event.measure is not None
-                self.entries[key] = _Entry(event, kind, key[-1], event.measure)
-                self.order.insert(before + 1, key)  # of a later batch: after the one it comes after
-            else:
+            if key in self.entries:
                 self._merge(self.entries[key], event)
-            before = self.order.index(key, max(before, 0)) if key in self.order[max(before, 0) :] else self.order.index(key)
+                before = key
+            else:
+                self.entries[key] = _Entry(event, kind, key[-1], event.measure)
+                after.setdefault(before, []).append(key)
             _add_slopes(self.entries[key], event)
+        self.order = [key for old in (None, *self.order) for key in (old, *after.get(old, ())) if key is not None]
 
     def _kind(self, event: Event) -> str:
         """What a whole module or callable computes, or else what it is called."""
@@ -147,8 +149,8 @@ class _Sites:
         if id(value) not in self.kinds:
             name = getattr(value, "__name__", None) or type(value).__name__
             fallback = event.attribute if name in ("<lambda>", "partial") and event.attribute else snake_case(name)
-            self.kinds[id(value)] = looks_like(event.target) or fallback
-        return self.kinds[id(value)]
+            self.kinds[id(value)] = value, looks_like(event.target) or fallback
+        return self.kinds[id(value)][1]
 
     def _merge(self, entry: _Entry, event: Event) -> None:
         assert event.measure is not None
@@ -255,7 +257,7 @@ def _add_slopes(entry: _Entry, event: Event) -> None:
     """Slopes of the target at the inputs seen: which channels are alive, how many are flat."""
     if event.rule.group != "activation" or event.measure is None:
         return
-    slopes = _slopes(event.target, event.measure.sample)
+    slopes = slopes_at(event.target, event.measure.sample)
     if slopes is None:
         return
     alive = (slopes != 0).any(0)
@@ -263,21 +265,3 @@ def _add_slopes(entry: _Entry, event: Event) -> None:
         entry.alive = alive if entry.alive is None else entry.alive | alive
     entry.flat += int((slopes.abs() < 1e-3).sum())
     entry.slopes += slopes.numel()
-
-
-def _slopes(target: Callable[[Tensor], Tensor], sample: Tensor) -> Tensor | None:
-    """f′ at (n, channels); ``None`` if the target does not take that shape, or its derivative is not known."""
-    finite = sample[torch.isfinite(sample).all(1)]
-    if not len(finite):
-        return None
-    with torch.enable_grad():
-        x = finite.detach().float().to(finite.dtype).requires_grad_()
-        try:
-            y = target(x)
-            if y.shape != x.shape:
-                return None
-            if not y.requires_grad:
-                return torch.zeros_like(x)
-            return torch.autograd.grad(y.sum(), x, materialize_grads=True)[0].detach()
-        except (RuntimeError, TypeError, ValueError, IndexError):
-            return None

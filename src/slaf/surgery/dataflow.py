@@ -75,19 +75,24 @@ class Dataflow:
     def passed(self, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
         """Mark what a torch function gave."""
         outputs = list(tensors_in(result))
+        name = base_name(function)
+        if name == "setitem":
+            outputs = list(tensors_in(args[:1]))
         if not outputs:
             return
-        name = base_name(function)
         inputs = list(tensors_in((*args, *keywords.values())))
         if name in ("type_as", "to", "expand_as", "view_as", "reshape_as"):
             inputs = inputs[:1]  # the second one lends its type or shape only
         depends = not _template(name) and any(self.depends(t) for t in inputs)
         source = next((t for t in inputs if self._mark(t).depends and not isinstance(t, nn.Parameter)), None)
         for tensor in outputs:
-            if any(tensor is t for t in inputs) and self._mark(tensor).depends and name not in _SECOND:
-                continue  # in place
+            written = any(tensor is t for t in inputs)
+            if written and self._mark(tensor).depends:
+                continue
             channel = self._channel(name, function, args, keywords, source, tensor) if depends else None
             self._marks[tensor] = Mark(depends, channel)
+            if written and depends and tensor._base is not None:  # data written into a part of a constant
+                self._marks[tensor._base] = Mark(True)
 
     def module_gave(self, inputs: Any, result: Any) -> None:
         """Mark what came out of a module unseen, by a custom function or a kernel: it depends on what went in."""

@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .dataflow import Dataflow, tensors_in
 from .elementwise import CalledFunction, CalledModule, Held, held_callables, is_elementwise, is_wrapper, refuse, same_values, taken_out
 from .kinds import RECURRENT, Rule, base_name, is_inplace, looks_like, module_rule, rule_of
+from .measure import Measure, measured
 from .places import Place, locate
-from .sketch import Sketch
 
-__all__ = ["Event", "Measure", "Visit", "Watch"]
+__all__ = ["Event", "Visit", "Watch"]
 
-SAMPLE = 65_536
-"""Elements of one call at which slopes are looked at."""
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _HERE = os.path.dirname(__file__) + os.sep
 _MODULE_FILE = sys.modules[nn.Module.__module__].__file__
 _CALL = nn.Module._call_impl.__code__
 
 Chain = tuple[tuple[CodeType, int], ...]
-
-
-@dataclass(eq=False)
-class Measure:
-    """What a call was given."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    channel_dim: int
-    num_channels: int
-    sketch: Sketch
-    sample: Tensor
-    """(n, channels)"""
 
 
 @dataclass(eq=False)
@@ -66,6 +51,8 @@ class Visit:
     chain: Chain = ()
     place: Place | None = None
     held: dict[str, Held] | None = None
+    covered: FrameType | None = None
+    """The latest run of a Python function that an attribute holds and that is one site."""
 
 
 @dataclass(eq=False)
@@ -84,7 +71,6 @@ class Event:
     attribute: str | None = None
     value: Any = None
     """What is called, where it is one elementwise function of its own: a module or a callable that an attribute holds."""
-    covers: FrameType | None = field(default=None, repr=False)
     caller: nn.Module | None = None
     """The module whose code calls a module."""
 
@@ -148,12 +134,18 @@ class Watch(TorchFunctionMode):
         return result
 
     def _before(self, function: Any, args: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+        if not self._stack or self._stack[-1].hidden:
+            return
         found = rule_of(function, args, keywords)
-        if found is None or not self._stack or self._stack[-1].hidden:
+        if found is None:
+            if isinstance(function, HigherOrderOperator):
+                self._note("calls functions whose nonlinear calls are not listed")
             return
         rule, arguments = found
         at, x = _input(args, keywords, self.flow if rule.group == "function" and rule.kind not in RECURRENT else None)
         if x is None or not x.is_floating_point() or not self.flow.depends(x):
+            if x is not None and x.is_complex() and rule.group == "activation":
+                self._note(f"is {rule.kind} of complex numbers, which is not listed")
             return
         visit = self._stack[-1]
         frames, outer = _frames(sys._getframe(2), visit.module)
@@ -172,6 +164,13 @@ class Watch(TorchFunctionMode):
             event.how, event.attribute = "attribute", name
         self.events.append(event)
 
+    def _note(self, what: str) -> None:
+        """Say something of the call that is running."""
+        owner = self._stack[-1].module
+        frames, _ = _frames(sys._getframe(3), owner)
+        text = locate(frames, owner).text if frames else type(owner).__name__
+        self.notes[f"{text or type(owner).__name__} {what}"] = None
+
     def _place(self, frames: list[FrameType], chain: Chain, owner: nn.Module) -> Place | None:
         key = (id(owner), chain)
         if key not in self._places:
@@ -179,11 +178,7 @@ class Watch(TorchFunctionMode):
         return self._places[key]
 
     def _measure(self, x: Tensor) -> Measure:
-        dim = self.flow.channel_dim(x)
-        x = x.detach()
-        sketch = Sketch(channel_dim=dim if x.dim() else None)
-        sketch.update(x)
-        return Measure(tuple(x.shape), x.dtype, dim, x.shape[dim] if x.dim() else 1, sketch, _sample(x, dim))
+        return measured(x, self.flow.channel_dim(x))
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -311,11 +306,12 @@ class Watch(TorchFunctionMode):
     def _in_attribute(self, visit: Visit, frames: list[FrameType]) -> bool:
         """Whether a Python function that an attribute holds, and that is one site as a whole, makes the call; the first call lists it."""
         codes = {held.code: held for held in self._held(visit).values() if held.code is not None}
-        for depth, frame in enumerate(frames):
+        for depth in reversed(range(len(frames))):
+            frame = frames[depth]
             held = codes.get(frame.f_code)
             if held is None:
                 continue
-            if any(e.covers is frame for e in self.events[visit.start :]):
+            if visit.covered is frame:
                 return True
             x = _first_argument(frame)
             if x is None or not x.is_floating_point() or not self._elementwise(held.value):
@@ -323,11 +319,10 @@ class Watch(TorchFunctionMode):
             rest = frames[depth + 1 :]
             chain = tuple((f.f_code, f.f_lasti) for f in rest)
             place = self._place(rest, chain, visit.module)
+            visit.covered = frame
             measure = self._measure(x)
             rule = Rule("", "activation")
-            self.events.append(
-                Event("attribute", visit.module, rule, {}, False, held.value, measure, chain, place, held.name, held.value, frame)
-            )
+            self.events.append(Event("attribute", visit.module, rule, {}, False, held.value, measure, chain, place, held.name, held.value))
             return True
         return False
 
@@ -374,17 +369,3 @@ def _first_argument(frame: FrameType) -> Tensor | None:
     values = [frame.f_locals.get(name) for name in code.co_varnames[: code.co_argcount]]
     tensors = [v for v in values if isinstance(v, Tensor)]
     return tensors[0] if len(tensors) == 1 else None
-
-
-def _sample(x: Tensor, dim: int) -> Tensor:
-    """At most ``SAMPLE`` elements of ``x``, evenly over every channel, (n, channels)."""
-    if x.dim() == 0:
-        return x.reshape(1, 1).clone()
-    channels = max(1, x.shape[dim])
-    rows = max(1, x.numel() // channels)
-    count = max(1, min(rows, SAMPLE // channels))
-    at = torch.linspace(0, rows - 1, count, dtype=torch.float64).long()
-    outer = [n for i, n in enumerate(x.shape) if i != dim]
-    moved = x.movedim(dim, -1)
-    picked = moved[tuple(i.to(x.device) for i in torch.unravel_index(at, outer))] if outer else moved[None]
-    return picked.clone() if picked.shape[-1] <= SAMPLE else picked[:, :: math.ceil(picked.shape[-1] / SAMPLE)].clone()
