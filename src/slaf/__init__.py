@@ -24,6 +24,7 @@ _PUBLIC = {
     "SLAF": "slaf.learnable",
     "SlafError": "slaf.core",
     "activation": "slaf.core",
+    "audit": "slaf.surgery",
     "diagnose": "slaf.learnable",
     "expand": "slaf.surgery",
     "facts": "slaf.core",
@@ -33,7 +34,10 @@ _PUBLIC = {
     "list": "slaf.core:names",
     "make": "slaf.core",
     "param_groups": "slaf.train",
+    "rebuild": "slaf.surgery",
     "register": "slaf.core",
+    "swap": "slaf.surgery",
+    "undo": "slaf.surgery",
     "wrap": "slaf.core",
 }
 _ROOMS = (
@@ -67,6 +71,7 @@ __all__ = [
     "SlafError",
     "__version__",
     "activation",
+    "audit",
     "diagnose",
     "expand",
     "facts",
@@ -76,7 +81,10 @@ __all__ = [
     "list",
     "make",
     "param_groups",
+    "rebuild",
     "register",
+    "swap",
+    "undo",
     "wrap",
 ]
 
@@ -105,5 +113,5 @@ if TYPE_CHECKING:
     from .export.api import export as export  # as for compare
     from .fit import fold, identify
     from .learnable import SLAF, diagnose, from_formula
-    from .surgery import expand
+    from .surgery import audit, expand, rebuild, swap, undo
     from .train import param_groups

@@ -1,6 +1,33 @@
-"""Work on a whole model. Here: ``expand``, a polynomial network as one explicit polynomial. Imports every room below, none above."""
+"""Work on a whole model, whoever wrote it: see its nonlinearities, swap them, undo, rebuild, freeze, fold, and expand a polynomial one.
 
+Imports every room below, none above. Exports to other runtimes are in ``export``.
+"""
+
+from .audit import audit
+from .comparison import SiteDrift, SwapReport
+from .drift import Drift, drift
 from .expand import expand
 from .multivariate import Multivariate
+from .probe import Probe
+from .recipe import rebuild, undo
+from .site import Audit, Site
+from .sketch import Sketch
+from .swap import swap, unshare
 
-__all__ = ["Multivariate", "expand"]
+__all__ = [
+    "Audit",
+    "Drift",
+    "Multivariate",
+    "Probe",
+    "Site",
+    "SiteDrift",
+    "Sketch",
+    "SwapReport",
+    "audit",
+    "drift",
+    "expand",
+    "rebuild",
+    "swap",
+    "undo",
+    "unshare",
+]

@@ -72,7 +72,8 @@ def _compute(cases: list[Case], dtypes: tuple[torch.dtype, ...]) -> None:
         values = _run([case.evaluated(dtype) for case, dtype in parts], [_input(case, dtype) for case, dtype in parts])
     except Exception as error:
         if len(cases) > 1:
-            _compute(cases[: len(cases) // 2], dtypes), _compute(cases[len(cases) // 2 :], dtypes)
+            _compute(cases[: len(cases) // 2], dtypes)
+            _compute(cases[len(cases) // 2 :], dtypes)
         elif len(dtypes) > 1:
             for dtype in dtypes:
                 _compute(cases, (dtype,))

@@ -1,0 +1,97 @@
+"""A swapped model's recipe: what ``rebuild`` needs to give a fresh model the same architecture, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from slaf.core import SlafError, make
+
+from .replacements import Change, Replacement, install, revert
+
+__all__ = ["rebuild", "undo"]
+
+VERSION = 1
+RECIPE, CHANGES = "slaf_recipe", "_slaf_changes"
+"""The attributes of a swapped model: its recipe, plain data; and what each swap replaced, for ``undo``."""
+
+
+def record(model: nn.Module, replacements: Sequence[Replacement], changes: list[Change]) -> None:
+    """Write the replacements into the model's recipe, beside those of earlier swaps."""
+    earlier = getattr(model, RECIPE, None)
+    before = earlier["replacements"] if earlier else []
+    _keep(model, {"version": VERSION, "replacements": before + [r.to_dict() for r in replacements]})
+    model.__dict__.setdefault(CHANGES, []).append((earlier, changes))
+
+
+def _keep(model: nn.Module, recipe: dict[str, Any] | None) -> None:
+    """Set the attribute, and the entry of a configuration that is saved with the weights, as transformers' is."""
+    config = getattr(model, "config", None)
+    for holder in (model, config if hasattr(config, "to_json_string") else None):
+        if holder is None:
+            continue
+        if recipe is None:
+            vars(holder).pop(RECIPE, None)
+        else:
+            setattr(holder, RECIPE, recipe)
+
+
+def undo(model: nn.Module) -> nn.Module:
+    """Revert the last :func:`swap` of ``model``, in place: the old activations come back as the very objects that they were.
+
+    Other weights stay as they are now. Returns the model.
+
+    Raises:
+        SlafError: nothing was swapped.
+    """
+    stack = model.__dict__.get(CHANGES)
+    if not stack:
+        raise SlafError(f"there is nothing to undo: no activation of this {type(model).__name__} was swapped")
+    earlier, changes = stack.pop()
+    revert(changes)
+    if not stack:
+        del model.__dict__[CHANGES]
+    _keep(model, earlier)
+    return model
+
+
+def rebuild(model: nn.Module, recipe: Mapping[str, Any] | str) -> nn.Module:
+    """Give a fresh model the architecture that a swap gave another one of its kind, so that the ``state_dict`` of that one loads.
+
+    Args:
+        model: as it was before the swap; changed in place, or left as it was where this raises.
+        recipe: ``swapped.slaf_recipe``, or the same as a JSON string.
+
+    Returns:
+        The model. Its new activations have initial values until the state is loaded.
+
+    Raises:
+        SlafError: the recipe is none, or belongs to a model of another structure or another version of its source.
+
+    Example:
+        >>> fresh = slaf.rebuild(Net(), json.loads(Path("recipe.json").read_text()))
+        >>> fresh.load_state_dict(torch.load("weights.pt", weights_only=True))
+    """
+    replacements = _read(recipe)
+    parameter = next(model.parameters(), None)
+    device = None if parameter is None else parameter.device
+    with torch.device("cpu"):  # start values are computed, which the meta device cannot
+        made = [(r, [make(a).to(device).train(model.training) for a in r.activations]) for r in replacements]
+    changes = install(model, made)
+    record(model, replacements, changes)
+    return model
+
+
+def _read(recipe: Mapping[str, Any] | str) -> list[Replacement]:
+    try:
+        plain = json.loads(recipe) if isinstance(recipe, str) else recipe
+        if plain["version"] != VERSION:
+            raise SlafError(f"the recipe has version {plain['version']!r}; this slaf reads version {VERSION}")
+        return [Replacement.from_dict(r) for r in plain["replacements"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        said = f"{type(problem).__name__}: {problem}"
+        raise SlafError(f"recipe must be a swapped model's slaf_recipe; reading it failed with {said}") from None
