@@ -291,6 +291,7 @@ def _graphs():
     return model, fx.symbolic_trace(model), torch.export.export(model, (_x(),)).module()
 
 
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec:FutureWarning")  # torch.export, of itself
 @pytest.mark.parametrize("kind", [1, 2], ids=["symbolic_trace", "export"])
 def test_graph_modules_are_rerouted_in_their_graph(kind):
     models = _graphs()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any
 
@@ -149,7 +149,7 @@ def _flag(value: ast.expr, scope: Scope, statement: bool) -> bool:
     if not statement:  # the result is used: the flag only saves memory, as a rule
         return False
     try:
-        return bool(scope.value(value))
+        return bool(replace(scope, values=None).value(value))
     except Unroutable:
         raise Unroutable("whether it works in place is known only when it runs") from None
 

@@ -147,7 +147,7 @@ def entrance(call: ast.AST, scope: Scope, matches: Callable[[FunctionType], bool
         try:
             value = scope.value(expression)
         except Unroutable as problem:
-            reason = reason or str(problem)
+            reason = str(problem) if expression is call.func else reason
             continue
         path = chain(value, matches)
         if path is not None:

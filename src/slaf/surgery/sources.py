@@ -225,9 +225,10 @@ def _call_by_line(source: Source, code: CodeType, lasti: int) -> ast.Call:
     written = [call for call in _calls_in_order(source.node) if _line_of(call) == line]
     if not made:
         raise Unroutable("it is not a call")
-    if len(made) != len(written) or lasti not in made:
+    begun = [offset for offset in made if offset <= lasti]  # lasti may be in the cache of the instruction
+    if len(made) != len(written) or not begun:
         raise Unroutable(f"line {line} has more than one call, and this Python does not tell which one runs")
-    return written[made.index(lasti)]
+    return written[len(begun) - 1]
 
 
 def _line_of(call: ast.Call) -> int:
