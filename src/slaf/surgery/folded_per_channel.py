@@ -231,8 +231,9 @@ class _Tables(FoldedPerChannel):
         return ((code - zero) * scale).to(x.dtype) + 0 * x.clamp(*self.interval)
 
     def _at(self, number: int, common: Any) -> Folded:
+        of, interval, *_ = common
         outputs = float(self.output_scale[number]), int(self.output_zero[number])
-        return FoldedTable(*common[:2], self.table[number], (self.input_scale, self.input_zero), outputs)
+        return FoldedTable(of, interval, self.table[number], (self.input_scale, self.input_zero), outputs)
 
 
 def _padded(row: Tensor, count: int, value: float) -> Tensor:
