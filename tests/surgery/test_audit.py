@@ -564,6 +564,30 @@ def test_slafs_own_activations_are_sites():
     assert found.missed == ()
 
 
+TRANSFORMERS = {
+    "gelu": "gelu",
+    "gelu_10": "clipped_gelu_activation",  # gelu from -10 to 10
+    "gelu_fast": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "gelu_sigmoid",
+    "laplace": "laplace_activation",
+    "mish": "mish",
+    "relu2": "squared_relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_activations_of_transformers_are_one_site_each(name):
+    from transformers.activations import ACT2FN
+
+    site = one(lambda m, x: m.act(x), act=ACT2FN[name])
+    assert (site.kind, site.group, site.how, site.path) == (TRANSFORMERS[name], "activation", "module", "act")
+
+
 def gelu_function(x):
     return F.gelu(x.float()).type_as(x)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from slaf.core import Activation, NormActivation, SlafError
+from slaf.core import Activation, NormActivation, SlafError, make
 
 __all__ = ["RECURRENT", "Rule", "base_name", "is_inplace", "looks_like", "module_rule", "rule_of", "snake_case"]
 
@@ -288,14 +289,25 @@ def module_rule(module: nn.Module) -> tuple[Rule, dict[str, Any]] | None:
 
 
 def looks_like(function: Callable[[Tensor], Tensor]) -> str | None:
-    """The registered activation that ``function`` is, to single precision on [-8, 8]; ``None``: none at its default parameters."""
+    """The registered activation at default parameters that ``function`` is, to single precision, from -100 to 100; ``None``: none."""
     from slaf.fit import identify
 
     try:
         found = identify(function, count=1)
     except SlafError:
         return None
-    return found.name if found.max_difference <= 2e-6 else None
+    if found.max_difference > 2e-6:
+        return None
+    known = make(found.name).eval()
+    for dtype in (torch.float64, torch.float32):
+        x = torch.linspace(-100, 100, 2001, dtype=dtype)  # a clipped function shows far out
+        try:
+            with torch.no_grad():
+                same = torch.allclose(function(x), known.to(dtype)(x), rtol=2e-6, atol=2e-6, equal_nan=True)
+            return found.name if same else None
+        except RuntimeError:
+            continue
+    return None
 
 
 def snake_case(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .sketch import Sketch
 
@@ -35,7 +36,7 @@ def measured(x: Tensor, dim: int) -> Measure:
     """Look at the input ``x`` of a call, whose channels are dimension ``dim``."""
     shape = x.shape
     x = _values(x)
-    with temporarily_clear_interpreter_stack():
+    with temporarily_clear_interpreter_stack(), _disable_current_modes():
         x = x.detach()
         if x.shape != shape:
             dim = max(0, min(dim, x.dim() - 1))
@@ -72,7 +73,7 @@ def slopes_at(target: Callable[[Tensor], Tensor], sample: Tensor) -> Tensor | No
     finite = sample[torch.isfinite(sample).all(1)]
     if not len(finite):
         return None
-    with torch.enable_grad():
+    with torch.enable_grad(), _disable_current_modes():
         x = finite.detach().float().to(finite.dtype).requires_grad_()
         try:
             y = target(x)
