@@ -148,11 +148,11 @@ def _starts(problem: Problem) -> list[Array]:
     return [start, *scattered]
 
 
-def least_squares_fit(problem: Problem) -> tuple[Array, Array]:
-    """The a and b, in powers of x, of the best descent from all starts."""
+def least_squares_fit(problem: Problem, starts: int | None = None) -> tuple[Array, Array]:
+    """The a and b, in powers of x, of the best descent from all starts, or from the first ones: that of the linearised fit is the first."""
     if not problem.terms.shape[1]:
         return problem.unscaled(problem.project(np.zeros(0))[0], np.zeros(0))
-    found = [_descend(problem, start) for start in _starts(problem)]
+    found = [_descend(problem, start) for start in _starts(problem)[:starts]]
     b = min(found, key=lambda pair: pair[1])[0]
     return problem.unscaled(problem.project(b)[0], b)
 

@@ -27,8 +27,8 @@ from .fit_region import Region, Weighted
 __all__ = ["Start", "bare", "fitter_of"]
 
 SIZES = ("share", "groups", "num_channels", "num_features", "channel_dim")
-GOOD, BETTER = 1e-3, 0.7
-"""The smooth denominator is taken where it errs by 1e-3 or less, or the other errs by more than 0.7 of it."""
+GOOD, BETTER = 5e-3, 0.7
+"""The smooth denominator is taken where it errs by 5e-3 or less, or the other errs by more than 0.7 of it."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,10 @@ def _best_rational(region: Region, degrees: tuple[int, int], forms: list[str]) -
     y = region.target(points.x).numpy()
     best, least = None, math.inf
     for name in forms:
-        a, b = least_squares_fit(Problem.of(x, y, weight, *degrees, denominator_form(name)))
-        q, _ = denominator_form(name).evaluate(denominator_form(name).terms(x, degrees[1]), b)
+        form = denominator_form(name)
+        # where Q is linear in b, the linearised fit leads to the best valley
+        a, b = least_squares_fit(Problem.of(x, y, weight, *degrees, form), starts=1 if form.nonnegative else None)
+        q, _ = form.evaluate(form.terms(x, degrees[1]), b)
         error = float(np.sqrt(weight @ (np.polyval(a[::-1], x) / q - y) ** 2)) / region.spread
         if best is None or error < BETTER * least:
             best, least = (name, a, b), error
@@ -244,7 +246,7 @@ def _parametric(spec: Spec, region: Region) -> Start:
     if "init" in spec.kwargs or not any(p.numel() for p in module.parameters()):
         return Start(spec, module)
     best = descend(module, region)
-    if best > GOOD * region.spread and hasattr(module, "init"):
+    if best > 1e-3 * region.spread and hasattr(module, "init"):
         try:  # from the family's own fit, over N(0, 1)
             other = single(with_arguments(spec, {"init": region.target}))
         except SlafError:

@@ -14,7 +14,7 @@ from .fit_region import Region
 
 __all__ = ["descend"]
 
-MOST, STEPS = 64, 40
+MOST, STEPS = 64, 25
 LARGEST = 100.0
 """Of a parameter: a Swish whose slope grows without end is a ReLU that learns no more."""
 

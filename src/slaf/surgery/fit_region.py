@@ -19,10 +19,10 @@ __all__ = ["Inputs", "Region", "Weighted", "region_of"]
 
 MARGIN = 0.05
 """Of the measured width, on either side."""
-TAILS = (5e-4, 5e-3, 2e-2)
-"""Shares of the inputs on either side that are left to straight lines where the target is nearly one there."""
-STRAIGHT = 5e-4
-"""How far from a line, in standard deviations of the target's output, counts as straight."""
+TAILS = ((5e-4, 5e-4), (5e-3, 2e-3), (2e-2, 5e-3), (5e-2, 5e-3), (0.1, 5e-3))
+"""Shares of the inputs on either side that are left to a straight line, and how near the target must be to it there, in standard deviations
+of its output; the narrower intervals are for what is not near enough on a wider one.
+"""
 ASYMPTOTIC = 0.1
 """How much the slope at an end may differ from that far away, to be taken for it."""
 FLOOR = 0.1
@@ -166,10 +166,10 @@ def _elementwise(target: Any, x: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _intervals(f: Callable[[Tensor], Tensor], measured: Weighted, seen: tuple[float, float], spread: float) -> list[tuple[float, float]]:
     """Where all but the rarest inputs are, and where the target is no straight line; rounded outwards. One for each of TAILS."""
-    curved = _curved(f, seen, spread)
     room = 0.01 * (seen[1] - seen[0])
     out = []
-    for share in TAILS:
+    for share, near in TAILS:
+        curved = _curved(f, seen, near * spread)
         left, right = _quantiles(*measured.nodes(), torch.tensor([share, 1 - share], dtype=torch.float64)).tolist()
         low = seen[0] if curved[0] is None else max(seen[0], min(left, curved[0]) - room)
         high = seen[1] if curved[1] is None else min(seen[1], max(right, curved[1]) + room)
@@ -177,7 +177,7 @@ def _intervals(f: Callable[[Tensor], Tensor], measured: Weighted, seen: tuple[fl
     return list(dict.fromkeys(out))
 
 
-def _curved(f: Callable[[Tensor], Tensor], seen: tuple[float, float], spread: float) -> list[float | None]:
+def _curved(f: Callable[[Tensor], Tensor], seen: tuple[float, float], near: float) -> list[float | None]:
     """Where the target begins to leave the line that it follows on the left, and on the right; None where it follows none."""
     grid = torch.linspace(*seen, 2049, dtype=torch.float64)
     y = f(grid)
@@ -188,7 +188,7 @@ def _curved(f: Callable[[Tensor], Tensor], seen: tuple[float, float], spread: fl
             ends.append(None)
             continue
         off, points = (y - slope * grid, grid) if sign < 0 else ((y - slope * grid).flip(0), grid.flip(0))
-        straight = off.cummax(0).values - off.cummin(0).values <= STRAIGHT * spread
+        straight = off.cummax(0).values - off.cummin(0).values <= near
         count = int(straight.sum())
         ends.append(None if count <= 1 else float(points[count - 1]))
     return ends

@@ -16,8 +16,10 @@ from .fit_region import Inputs, Region, region_of
 
 __all__ = ["Fitted", "fit_to"]
 
-NEAR, GAIN = 2.5e-3, 0.8
-"""A relative error that is near enough; what another interval's must fall below, relative to the last."""
+NEAR, FAIR, GAIN = 1e-3, 1e-2, 0.8
+"""A relative error that is near enough; one for which no interval is tried that leaves more than 4 % of the inputs to straight lines; what
+another interval's error must fall below, relative to the last.
+"""
 OUTSIDE = ("linear", "clamp", "extrapolate")
 
 
@@ -58,7 +60,7 @@ def fit_to(
 
     Learned families are fitted in least squares, 90 % of the weight as the inputs are distributed and 10 % spread over the interval,
     which is where all but 0.1 % of the inputs lie and where the target is curved. What the string says stays: an interval, an ``init``
-    (then nothing is fitted), a denominator. Where it does not, the denominator of a rational is ``"even"`` if that errs by 1e-3 or
+    (then nothing is fitted), a denominator. Where it does not, the denominator of a rational is ``"even"`` if that errs by 5e-3 or
     less, else the best; a spline has knots at the target's kinks; a slaf takes the interval in place of statistics. With statistics
     (``slaf(input=affine)``, ``normalize=batch``) these start as those of all channels together, and follow each channel in training.
     Of other activations all parameters are fitted, up to 64; those without parameters are taken as they are.
@@ -89,8 +91,8 @@ def _best(spec: Spec, region: Region, outside: str) -> tuple[Start, str, float, 
     start, chosen = _start(spec, region, outside)
     best = start, chosen, *_errors(start.module, region)
     last = start.interval
-    for interval in region.narrower if outside == "linear" and last is not None else ():
-        if best[3] <= NEAR:
+    for k, interval in enumerate(region.narrower if outside == "linear" and last is not None else ()):
+        if best[3] <= (NEAR if k < 2 else FAIR):
             break
         other, chosen = _start(spec, region.on(*interval), outside)
         if other.interval == last:  # the string says the interval
