@@ -196,6 +196,55 @@ def test_code_without_source():
     assert "torch's own" in locate([], nn.ReLU()).problem
 
 
+class Shared(written.Block):
+    def __init__(self, inplace):
+        super().__init__()
+        self.act = nn.ReLU(inplace=inplace)
+        self.acts = nn.ModuleDict({"tanh": nn.Tanh()})
+
+    def forward(self, x):
+        x = self.act(self.first(x))
+        y = x - 0.2
+        self.act(y)
+        z = self.act(self.second(self.acts["tanh"](y)))
+        return x + y * self.act(z)
+
+
+def _module_calls(model, modules):
+    found = []
+
+    def note(*_):
+        frames, frame = [], sys._getframe(1)
+        while not (frame.f_code.co_name == "_call_impl" and frame.f_locals["self"] is model):
+            if not frame.f_code.co_filename.startswith(tracing._TORCH):
+                frames.append(frame)
+            frame = frame.f_back
+        found.append(locate(frames, model))
+
+    hooks = [module.register_forward_pre_hook(note) for module in modules]
+    model(_x)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_calls_of_a_shared_module_get_modules_of_their_own(inplace):
+    torch.manual_seed(0)
+    model = Shared(inplace)
+    expected = model(_x)
+    found = _module_calls(model, [model.act, model.acts["tanh"]])
+    assert [p.text for p in found if "tanh" not in p.text] == ["self.act(self.first(x))", "self.act(y)", "self.act(z)"]
+    names = {place: f"act_{k}" for k, place in enumerate(found)}
+    assert len(names) == 5
+    for place, name in names.items():
+        model.add_module(name, Function("tanh" if place.text.startswith("self.acts") else "relu"))
+    reroute(model, names)
+    model.act = model.acts = None
+    assert torch.equal(model(_x), expected)
+    assert [p.text for p in _module_calls(model, [model.act_1])] == ["self.act(y)"]
+
+
 @pytest.fixture
 def _no_columns(monkeypatch):
     monkeypatch.setattr(sources, "_span", lambda *_: None)

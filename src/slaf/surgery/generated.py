@@ -19,7 +19,7 @@ from .places import Place, Step
 from .resolve import Scope, chain, entrance, original_class
 from .sources import Source, Span, Unroutable, source_of, span_of
 
-__all__ = ["apply_routes", "routes_of"]
+__all__ = ["apply_routes", "routes_of", "set_class"]
 
 Routes = dict[Place, str]
 _classes: WeakValueDictionary[Any, type[nn.Module]] = WeakValueDictionary()
@@ -38,7 +38,15 @@ def apply_routes(owner: nn.Module, routes: Mapping[Place, str]) -> None:
     generated = _classes.get(key)
     if generated is None:
         generated = _classes[key] = plan.build()
-    owner.__class__ = generated
+    set_class(owner, generated)
+
+
+def set_class(owner: nn.Module, new: type[nn.Module]) -> None:
+    """Make the owner an instance of ``new``, past a ``__setattr__`` of its own."""
+    try:
+        object.__setattr__(owner, "__class__", new)
+    except TypeError as problem:
+        raise SlafError(f"the class of a {type(owner).__qualname__} cannot be exchanged: {problem}") from None
 
 
 class _Plan:
@@ -205,12 +213,12 @@ def _revive(function: Callable[..., nn.Module], arguments: tuple[Any, ...], orig
     routes = {Place.from_dict(place): name for place, name in data}
 
     def set_state(self: nn.Module, state: Any) -> None:
-        self.__class__ = original
+        set_class(self, original)
         self.__setstate__(state)
         apply_routes(self, routes)
 
     if waits:  # helpers are found through the owner's attributes, which come with the state
-        owner.__class__ = _subclass(original, {"__setstate__": set_state})
+        set_class(owner, _subclass(original, {"__setstate__": set_state}))
     else:
         apply_routes(owner, routes)
     return owner

@@ -10,7 +10,7 @@ from torch import fx, nn
 from slaf.core import SlafError
 
 from . import graphs
-from .generated import apply_routes, routes_of
+from .generated import apply_routes, routes_of, set_class
 from .per_call import PerCall
 from .places import Place
 from .resolve import original_class
@@ -24,6 +24,9 @@ def reroute(owner: nn.Module, routes: Mapping[Place, str]) -> None:
     The methods are compiled again from their changed source into a subclass of the owner's class, and the owner becomes an instance
     of it: control flow, ``isinstance``, signatures, deep copies, pickles, ``torch.compile``, ``torch.export`` and ``torch.fx`` work
     as before. The class itself and its other instances are left alone. Of an ``fx.GraphModule``, the graph is changed instead.
+
+    A call that works in place on a variable (``x.relu_()``, ``F.relu(x, inplace=True)``) assigns the result to the variable; other
+    names of the same memory keep the old values.
 
     Adds to earlier routes (for a place that has one, the new one counts); all or nothing. A submodule of each name must exist before
     forward runs, and a :class:`PerCall` must be there now, or there must be nothing of its name.
@@ -50,4 +53,4 @@ def restore(owner: nn.Module) -> None:
     if isinstance(owner, fx.GraphModule):
         graphs.restore(owner)
     else:
-        owner.__class__ = original_class(owner)
+        set_class(owner, original_class(owner))

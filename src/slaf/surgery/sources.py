@@ -54,19 +54,22 @@ class Source:
 
 def source_of(code: CodeType, module_globals: dict[str, Any] | None = None, check: bool = True) -> Source:
     """The source of the function that runs ``code``; :class:`Unroutable` if there is none or (``check``) it is not what runs."""
-    source = _find(code, module_globals)
-    if not check:
-        return source
-    compiled = compile_code(source.context, source)
-    # an import hook (such as pytest's) rewrites assert statements
-    rewritten = any(isinstance(node, ast.Assert) for node in ast.walk(source.node))
-    if compiled != code and not rewritten:
-        raise Unroutable(f"the source of {source.qualname} in {code.co_filename} is not what runs: it has changed since it was imported")
+    index, lines = _index(code.co_filename, module_globals)
+    known = _checked.get((code.co_filename, code))
+    if known is not None and known[0] is lines:
+        return known[1]
+    source = _find(code, index, lines)
+    if check:
+        compiled = compile_code(source.context, source)
+        # an import hook (such as pytest's) rewrites assert statements
+        rewritten = any(isinstance(node, ast.Assert) for node in ast.walk(source.node))
+        if compiled != code and not rewritten:
+            raise Unroutable(f"the source of {source.qualname} in {code.co_filename} is not what runs: it has changed since the import")
+        _checked[code.co_filename, code] = (lines, source)
     return source
 
 
-def _find(code: CodeType, module_globals: dict[str, Any] | None) -> Source:
-    index, lines = _index(code.co_filename, module_globals)
+def _find(code: CodeType, index: _Index, lines: list[str]) -> Source:
     found = index.get((code.co_firstlineno, code.co_name), [])
     if len(found) > 1:  # several lambdas on one line
         found = [entry for entry in found if _covers(entry[0], code)]
@@ -84,6 +87,7 @@ def _find(code: CodeType, module_globals: dict[str, Any] | None) -> Source:
 
 
 _Index = dict[tuple[int, str], list[tuple[Function, tuple[ast.AST, ...]]]]
+_checked: dict[tuple[str, CodeType], tuple[list[str], Source]] = {}
 _files: dict[str, tuple[list[str], _Index]] = {}
 
 
@@ -102,6 +106,7 @@ def _index(file: str, module_globals: dict[str, Any] | None) -> tuple[_Index, li
     _collect(tree, (), index)
     if len(_files) > 64:
         _files.clear()
+        _checked.clear()
     _files[file] = (lines, index)
     return index, lines
 
