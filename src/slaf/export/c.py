@@ -9,13 +9,14 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from slaf.core import Activation, NormActivation, SlafError, Spec, make
+from slaf.core import Activation, Elementwise, NormActivation, SlafError, Spec, make
 from slaf.core.writing import whole_file
 from slaf.fit import Folded, fold
 
 from .c_folded import folded_code
 from .c_learned import learned_code
 from .c_text import Code, check_name, comment, unique_name
+from .capture import copied
 from .exported import Exported, slaf_version
 
 __all__ = ["export_c"]
@@ -64,6 +65,7 @@ def export_c(
     if name is not None:
         check_name(name)
     options = {k: given[k] for k in _OPTIONS if given[k] is not None}
+    model = copied(model)
     functions: dict[str, Code] = {}
     alike: dict[str, str] = {}
     left_out: list[str] = []
@@ -157,11 +159,23 @@ def _folded(module: Activation, options: dict[str, Any]) -> Code:
     to = chosen.pop("to_form", "piecewise_linear")
     sites = 1
     if "site" not in chosen:
-        module.eval()
         sites = module.curves(torch.zeros(1, dtype=next(module.parameters(), torch.zeros(0)).dtype)).shape[1]
     if sites == 1:
         return folded_code(_exact(module, to, chosen) or fold(module, to, **chosen))
-    return _several([folded_code(fold(module, to, **chosen, site=i)) for i in range(sites)])
+    return _several([folded_code(_folded_site(module, i, to, chosen)) for i in range(sites)])
+
+
+def _folded_site(module: Activation, site: int, to: str, options: dict[str, Any]) -> Folded:
+    if not isinstance(module, Elementwise) or module.sharing is None:
+        return fold(module, to, **options, site=site)
+    # with numbers in place of parameters, which the proof is quick about
+    values = {n: float(module.sharing.per_site(p.detach())[site]) for n, p in module.named_parameters()}
+    fixed = {n: getattr(module, n) for n in module.claims.params if n not in values}
+    own = type(module)(**fixed)
+    with torch.no_grad():
+        for name, parameter in own.named_parameters():
+            parameter.fill_(values[name])
+    return _exact(own, to, options) or fold(own, to, **options)
 
 
 def _exact(module: Activation, to: str, options: dict[str, Any]) -> Folded | None:
@@ -178,11 +192,10 @@ def _several(codes: list[Code]) -> Code:
     names: dict[Code, int] = {}
     for code in codes:
         names.setdefault(code, len(names))
-    if len(names) == 1:
-        return codes[0]
     before = [line for code, i in names.items() for line in (*code.text(f"{{name}}_{i}").split("\n"), "")]
-    cases = [f"case {channel}: return {{name}}_{names[code]}(x);" for channel, code in enumerate(codes[:-1])]
-    body = ("switch (channel) {", *cases, f"default: return {{name}}_{names[codes[-1]]}(x);", "}")
+    last = names[codes[-1]]
+    cases = [f"case {channel}: return {{name}}_{names[code]}(x);" for channel, code in enumerate(codes) if names[code] != last]
+    body = ("switch (channel) {", *cases, f"default: return {{name}}_{last}(x);", "}")
     told = (codes[0].told[0], f"channel: 0 to {len(codes) - 1}; each has a function of its own above.")
     return Code(told, body, max(code.bound for code in codes), len(codes), tuple(before))
 

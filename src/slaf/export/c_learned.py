@@ -34,10 +34,8 @@ def learned_code(module: Activation) -> Code | None:
 
 
 def _rows(values: Tensor) -> tuple[Tensor, int]:
-    """One row where all are the same; and how many there are."""
+    """In float64, and how many there are: the arguments in C depend on the module's kind, not on whether its rows are alike now."""
     rows = values.detach().cpu().to(torch.float64)
-    if len(rows) > 1 and bool((rows == rows[:1]).all()):
-        rows = rows[:1]
     return rows, len(rows)
 
 

@@ -38,8 +38,9 @@ class Code:
     def text(self, name: str) -> str:
         """The definition."""
         parameters = "float x" if self.sites == 1 else "float x, int channel"
-        lines = [comment(self.told), f"static inline float {name}({parameters})", "{", *(f"    {line}" for line in self.body), "}"]
-        return "\n".join([*self.before, *lines]).replace("{name}", name)
+        before, body = ([line.replace("{name}", name) for line in lines] for lines in (self.before, self.body))
+        definition = [comment(self.told), f"static inline float {name}({parameters})", "{", *(f"    {line}" for line in body), "}"]
+        return "\n".join([*before, *definition])
 
 
 def number(value: float) -> str:

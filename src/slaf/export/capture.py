@@ -18,7 +18,7 @@ from slaf.core.exporting import quiet
 from .example import Example, examples
 from .exported import Difference, difference
 
-__all__ = ["Captured", "capture", "compared"]
+__all__ = ["Captured", "capture", "compared", "copied"]
 
 SAMPLES = (3, 5)
 """Batch sizes of the check, beside the example's own."""
@@ -64,26 +64,27 @@ def capture(model: nn.Module | ExportedProgram, example: Any, dynamic: str | Non
         return _of_program(model, example)
     if example is None:
         raise SlafError("example is needed: a tensor, a tuple of arguments or a dict of keyword arguments that the model is called with")
-    copied = _copied(model)
-    named = [each.named(copied) for each in examples(example)]
+    module = copied(model)
+    named = [each.named(module) for each in examples(example)]
     inputs, values = [each for each, _ in named], named[0][1]
     first = inputs[0]
-    _check_runs(copied, inputs)
+    _check_runs(module, inputs)
     free = free and first.batch is not None
     if free and first.batch == 1:  # torch.export takes a 1 for a constant
         first = first.resized(2)
-        values = first.named(copied)[1]
+        values = first.named(module)[1]
     shapes = _shapes(first, values) if free else None
     try:
         with quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            program = torch.export.export(copied, first.args, first.kwargs, dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(module, first.args, first.kwargs, dynamic_shapes=shapes, strict=False)
     except Exception as error:
         how = "with a free batch size (dynamic=None fixes it)" if free else "by torch.export"
         raise SlafError(f"model cannot be exported {how}: {blame(error)}") from error
-    return Captured(program, copied, inputs, _input_names(values), shapes)
+    return Captured(program, module, inputs, _input_names(values), shapes)
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode on the CPU."""
     try:
         return copy.deepcopy(model).cpu().eval()
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -113,23 +114,58 @@ def _natural_outputs(captured: Captured, taken: Sequence[str]) -> list[str]:
 
 
 def _converted(captured: Captured, names: tuple[list[str], list[str]], opset: int | None) -> Any:
+    """The optimised graph; a plainer one where the optimiser breaks it, as that of onnxscript 0.7 does to two clips of one tensor."""
+    import onnx
+
+    proto = _graph(captured, names, opset, optimize=True)
+    try:
+        onnx.checker.check_model(proto)
+    except ValueError:  # 2 GB, which is told later
+        pass
+    except onnx.checker.ValidationError:
+        from onnxscript import optimizer
+
+        proto = _graph(captured, names, opset, optimize=False)
+        with quiet():
+            optimizer.inline(proto)
+            optimizer.fold_constants(proto)
+            optimizer.remove_unused_nodes(proto)
+    if captured.dynamic:
+        _name_batch(proto, captured)
+    return proto
+
+
+def _graph(captured: Captured, names: tuple[list[str], list[str]], opset: int | None, optimize: bool) -> Any:
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 captured.program,
                 dynamo=True,
                 verbose=False,
-                optimize=True,
+                optimize=optimize,
                 external_data=False,
                 opset_version=opset,
                 input_names=names[0],
                 output_names=names[1],
-                dynamic_shapes=captured.shapes or None,
             )
             assert program is not None
             return program.model_proto
     except Exception as error:
         raise SlafError(f"model cannot be written in ONNX: {blame(error)}") from error
+
+
+def _name_batch(proto: Any, captured: Captured) -> None:
+    """Call the free dimension ``batch`` wherever it stands."""
+    first = captured.inputs[0]
+    named = zip(proto.graph.input, first.tensors(), strict=False)
+    found = {value.type.tensor_type.shape.dim[0].dim_param for value, tensor in named if first.is_batched(tensor)} - {""}
+    if not found:
+        return
+    symbol = re.compile(rf"\b({'|'.join(map(re.escape, sorted(found)))})\b")
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = symbol.sub("batch", dim.dim_param)
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

@@ -26,7 +26,7 @@ def export_weights(model: nn.Module, path: Path, example: Any = None, check: boo
     """Write the state dict of ``model`` and, as metadata, its recipe and the versions; see :func:`slaf.export.api.export`."""
     library = optional("safetensors.torch", "export", PURPOSE)
     tensors, aliases = _distinct(_state(model))
-    about = {"format": "pt", "slaf_version": slaf_version(), "torch_version": torch.slaf_version()} | _recipe(model)
+    about = {"format": "pt", "slaf_version": slaf_version(), "torch_version": torch.__version__} | _recipe(model)
     if clash := sorted(set(about) & set(aliases)):
         raise SlafError(f"a tensor of the model cannot be called {clash[0]!r}, which is a name of the metadata")
     found = None
