@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,10 +111,10 @@ def resnet18(width: int = 8) -> Built:
 
 def bert(attention: str = "sdpa") -> Built:
     """(model, example) of a two-layer BERT classifier."""
-    from transformers import BertConfig, BertForSequenceClassification
+    transformers = pytest.importorskip("transformers")
 
     torch.manual_seed(0)
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=50,
         hidden_size=32,
         num_hidden_layers=2,
@@ -122,41 +123,41 @@ def bert(attention: str = "sdpa") -> Built:
         max_position_embeddings=32,
         attn_implementation=attention,
     )
-    return BertForSequenceClassification(config).eval(), {"input_ids": torch.randint(1, 50, (2, 8))}
+    return transformers.BertForSequenceClassification(config).eval(), {"input_ids": torch.randint(1, 50, (2, 8))}
 
 
-def vit(attention: str = "sdpa") -> Built:
+def vit(attention: str = "sdpa", hidden: int = 32) -> Built:
     """(model, example) of a two-layer ViT classifier."""
-    from transformers import ViTConfig, ViTForImageClassification
+    transformers = pytest.importorskip("transformers")
 
     torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=32,
+    config = transformers.ViTConfig(
+        hidden_size=hidden,
         num_hidden_layers=2,
         num_attention_heads=2,
-        intermediate_size=48,
+        intermediate_size=hidden * 3 // 2,
         image_size=16,
         patch_size=4,
         attn_implementation=attention,
     )
-    return ViTForImageClassification(config).eval(), {"pixel_values": torch.randn(2, 3, 16, 16)}
+    return transformers.ViTForImageClassification(config).eval(), {"pixel_values": torch.randn(2, 3, 16, 16)}
 
 
 def gpt2(attention: str = "sdpa") -> Built:
     """(model, example) of a two-layer GPT-2."""
-    from transformers import GPT2Config, GPT2LMHeadModel
+    transformers = pytest.importorskip("transformers")
 
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=50, n_embd=32, n_layer=2, n_head=2, n_positions=32, attn_implementation=attention)
-    return GPT2LMHeadModel(config).eval(), {"input_ids": torch.randint(1, 50, (2, 8)), "use_cache": False}
+    config = transformers.GPT2Config(vocab_size=50, n_embd=32, n_layer=2, n_head=2, n_positions=32, attn_implementation=attention)
+    return transformers.GPT2LMHeadModel(config).eval(), {"input_ids": torch.randint(1, 50, (2, 8)), "use_cache": False}
 
 
 def llama(attention: str = "sdpa") -> Built:
     """(model, example) of a two-layer Llama."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    transformers = pytest.importorskip("transformers")
 
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=50,
         hidden_size=32,
         intermediate_size=48,
@@ -166,4 +167,4 @@ def llama(attention: str = "sdpa") -> Built:
         max_position_embeddings=32,
         attn_implementation=attention,
     )
-    return LlamaForCausalLM(config).eval(), {"input_ids": torch.randint(1, 50, (2, 8)), "use_cache": False}
+    return transformers.LlamaForCausalLM(config).eval(), {"input_ids": torch.randint(1, 50, (2, 8)), "use_cache": False}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from .dataflow import Dataflow, tensors_in
 from .elementwise import CalledFunction, CalledModule, Held, held_callables, is_elementwise, is_wrapper, refuse, same_values, taken_out
@@ -127,7 +127,9 @@ class Watch(TorchFunctionMode):
         self.depth += 1
         try:
             self._before(function, args, keywords)
-            result = function(*args, **keywords)
+            # operators of functions (torch.cond) have rules for few modes
+            with _disable_current_modes() if isinstance(function, HigherOrderOperator) else nullcontext():
+                result = function(*args, **keywords)
             self.flow.passed(function, args, keywords, result)
         finally:
             self.depth -= 1
