@@ -16,6 +16,7 @@ from slaf.surgery.fold import fold, folded_sites
 from slaf.surgery.folded_per_channel import FoldedPerChannel
 from slaf.surgery.freeze import freeze
 from slaf.surgery.frozen import FrozenPolynomial
+from slaf.testing import check_activation
 
 FORMS = ("polynomial", "piecewise_linear", "piecewise_polynomial", "int8")
 
@@ -136,6 +137,15 @@ def test_channels_of_their_own_are_their_forms(to, spec, sizes, shape):
 def _site_dims(act, x):
     first = act.sharing.channel_dim % x.dim()
     return range(first, first + (len(act.sharing.num_features) if act.sharing.share == "unit" else 1))
+
+
+def test_contract():
+    act = nn.PReLU(3)
+    with torch.no_grad():
+        act.weight.copy_(torch.tensor([0.1, 0.2, -0.3]))
+    folded = fold(nn.Sequential(act), "piecewise_linear", (-2, 3), example=torch.zeros(1, 3))[0]
+    report = check_activation(folded)
+    assert report.passed, report
 
 
 def test_equal_channels_share_a_form(x):

@@ -14,6 +14,7 @@ from slaf.core import SlafError
 from slaf.surgery.drift import drift
 from slaf.surgery.freeze import freeze, unfolded_batch_norms
 from slaf.surgery.frozen import FrozenBatchNorm, FrozenPolynomial
+from slaf.testing import check_activation
 
 
 def calibrated(model, seed=0):
@@ -247,6 +248,12 @@ def test_a_frozen_polynomial_is_the_slaf(spec):
     assert torch.equal(copy.deepcopy(frozen)(x), frozen(x))
 
 
+def test_contract():
+    act = calibrated(slaf.make("slaf(degree=3)", num_channels=3)).eval()
+    report = check_activation(FrozenPolynomial.of(act))
+    assert report.passed, report
+
+
 def test_a_frozen_network_expands():
     layers = nn.Linear(2, 3), nn.BatchNorm1d(3), slaf.make("slaf(degree=2)", num_channels=3), nn.Linear(3, 1)
     model, x = calibrated(nn.Sequential(*layers)).double(), torch.randn(5, 2, dtype=torch.float64)
@@ -259,12 +266,16 @@ def test_in_place_and_errors_leave_the_model_alone():
     model, x = calibrated(Residual()).double(), torch.randn(4, 3, 8, 8, dtype=torch.float64)
     before = state(model)
     for inplace in (False, True):
-        with pytest.raises(Exception, match=r"channels"):
+        with pytest.raises(SlafError, match=r"Residual fails on the example: RuntimeError: .*channels"):
             freeze(model, x[:, :2], inplace=inplace)
         assert same_state(before, state(model))
     original = copy.deepcopy(model)
     assert freeze(model, x, inplace=True) is model
     assert drift(original, model, x).max_abs <= 1e-10
+    with pytest.raises(SlafError, match="call it once"):
+        freeze(nn.LazyBatchNorm1d())
+    with pytest.raises(SlafError, match=r"torch\.compile"):
+        freeze(torch.compile(nn.Linear(2, 2)))
     with pytest.raises(SlafError, match=r"torch\.nn\.Module"):
         freeze("relu")
     assert isinstance(freeze(nn.BatchNorm1d(3), torch.randn(4, 3)), FrozenBatchNorm)

@@ -16,10 +16,10 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from .drift import copied, tensors_of
+from .drift import run, tensors_of
 from .edits import Edits, has_hooks, paths
 from .frozen import FrozenBatchNorm, FrozenPolynomial, wide
-from .observe import batches, call, untouched
+from .observe import batches, untouched
 
 __all__ = ["fold_batch_norms"]
 
@@ -61,7 +61,7 @@ class _Watch(TorchDispatchMode):
             handles += [module.register_forward_pre_hook(self._before, with_kwargs=True), module.register_forward_hook(self._after)]
         try:
             with self:
-                output = call(model, copied(batch))
+                output = run(model, batch)
         finally:
             for handle in handles:
                 handle.remove()

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from slaf.core import SlafError
+from slaf.core.errors import blame
 
 from .observe import batches, call, untouched
 
-__all__ = ["Drift", "OutputDrift", "copied", "drift", "drift_of", "tensors_of"]
+__all__ = ["Drift", "OutputDrift", "drift", "drift_of", "run", "tensors_of"]
 
 
 @dataclass(frozen=True)
@@ -86,19 +87,29 @@ def drift(original: nn.Module, changed: nn.Module, example: Any) -> Drift:
     Nested outputs (dicts, tuples, dataclasses) are compared tensor by tensor. Both models are left as they were, also after an error.
 
     Raises:
-        SlafError: outputs that do not fit each other, or hold no floating tensor.
+        SlafError: a model fails; outputs that do not fit each other, or hold no floating tensor.
     """
     given = batches(example)
     with untouched(original):
-        before = [call(original, copied(batch)) for batch in given]
+        before = [run(original, batch) for batch in given]
     with untouched(changed):
-        after = [call(changed, copied(batch)) for batch in given]
+        after = [run(changed, batch) for batch in given]
     return drift_of(before, after)
 
 
-def copied(batch: Any) -> Any:
-    """A batch whose tensors are copies, which a model may overwrite."""
-    return tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, dict(batch) if isinstance(batch, Mapping) else batch)
+def run(model: nn.Module, batch: Any) -> Any:
+    """The output for one batch, of whose tensors the model gets copies, which it may overwrite.
+
+    Raises:
+        SlafError: the model fails on it.
+    """
+    own = tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, dict(batch) if isinstance(batch, Mapping) else batch)
+    try:
+        return call(model, own)
+    except SlafError:
+        raise
+    except Exception as problem:
+        raise SlafError(f"{type(model).__name__} fails on the example: {blame(problem)}") from problem
 
 
 def drift_of(before: Any, after: Any) -> Drift:

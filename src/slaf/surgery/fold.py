@@ -18,12 +18,12 @@ from slaf.fit.folded import Folded
 from slaf.learnable import SLAF
 
 from .audit import audit
-from .drift import copied, drift_of
+from .drift import drift_of, run
 from .edits import Edits, paths
 from .folded_per_channel import FoldedPerChannel, per_channel
 from .frozen import FrozenPolynomial
 from .kinds import looks_like, module_rule
-from .observe import batches, call, untouched
+from .observe import batches, untouched
 from .site import Site
 
 __all__ = ["FoldedSite", "fold", "folded_sites"]
@@ -233,11 +233,15 @@ def _each(act: Activation, to: str, interval: tuple[float, float], options: Mapp
     if _is_polynomial(act):
         act = FrozenPolynomial.of(act)
     values = act.curves(torch.linspace(*interval, 257, dtype=torch.float64))
-    several = values.shape[1] > 1
+    several, sharing = values.shape[1] > 1, getattr(act, "sharing", None)
+    if several and sharing is None:
+        raise SlafError(f"{act.name} has {values.shape[1]} different functions, and nothing says which channel has which")
     rows, index = values.T.unique(dim=0, return_inverse=True)
     first = [int((index == n).nonzero()[0]) for n in range(len(rows))]
     forms = [_form(act, site if several else None, to, interval, options) for site in first]
-    return forms[0] if len(forms) == 1 else per_channel(forms, index, act.sharing)  # type: ignore[arg-type]
+    if len(forms) == 1 or sharing is None:
+        return forms[0]
+    return per_channel(forms, index, sharing)
 
 
 def _is_polynomial(act: Activation) -> bool:
@@ -270,7 +274,7 @@ def _refuse_overwritten_inputs(model: nn.Module, example: Any, sites: Mapping[nn
         with untouched(model):
             for module in out_of_place:
                 module.__dict__["inplace"] = False
-            return [call(model, copied(batch)) for batch in batches(example)]
+            return [run(model, batch) for batch in batches(example)]
 
     before = outputs({})
     if drift_of(before, outputs(inplace)).max_abs > 0:

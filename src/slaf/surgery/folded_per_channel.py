@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,12 @@ from slaf.fit.proof import Proof
 from slaf.fit.tables import FoldedTable
 from slaf.kernels.series import series, working_dtype
 
+from .frozen import Fixed
+
 __all__ = ["FoldedPerChannel", "per_channel"]
 
 
-class FoldedPerChannel(Activation):
+class FoldedPerChannel(Fixed, Activation):
     """Folded forms of one kind over one interval, stacked: channel or unit i uses form ``index[i]``.
 
     Args:
@@ -48,22 +50,8 @@ class FoldedPerChannel(Activation):
         self.proofs: tuple[Proof, ...] = tuple(f.proof for f in forms)
         self.error_bounds = tuple(f.error_bound for f in forms)
         self.sizes = tuple(f.size for f in forms)
-        self.register_buffer("index", index.clone())
-        self.register_buffer("slopes", torch.tensor([f.slopes for f in forms], dtype=torch.float32))
+        self._keep(index=index, slopes=torch.tensor([f.slopes for f in forms], dtype=torch.float32))
         self._sloped = bool(self.slopes.any())
-
-    def _keep(self, **buffers: Tensor) -> None:
-        for name, value in buffers.items():
-            self.register_buffer(name, value.contiguous().clone())
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FoldedPerChannel:
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)
-        for name, old in before.items():
-            new = self._buffers[name]
-            if old is not None and new is not None and new.dtype in (torch.float16, torch.bfloat16):
-                self._buffers[name] = old.to(new.device)
-        return self
 
     @property
     def error_bound(self) -> float:
@@ -90,8 +78,13 @@ class FoldedPerChannel(Activation):
 
     @property
     def facts(self) -> Facts:  # type: ignore[override]
-        """No claims beyond the bounds: the forms differ."""
-        return Facts(name=self.name, tags=("folded",), summary=f"{self.of} as {self.form.replace('_', ' ')}, channel by channel.")
+        """No claims beyond the bounds and, for tables, that they are step functions: the forms differ."""
+        return Facts(
+            name=self.name,
+            smoothness=-1 if self.form == "int8" else None,
+            tags=("folded",),
+            summary=f"{self.of} as {self.form.replace('_', ' ')}, channel by channel.",
+        )
 
     def at(self, site: int) -> Folded:
         """The form of one channel or unit, as a module of its own."""
@@ -122,14 +115,31 @@ class FoldedPerChannel(Activation):
                 y = y + torch.where(slope == 0, 0, slope * part)  # without a line infinity stays at the end
         return y.to(x.dtype)
 
+    def _distinct(self, x: Tensor) -> Iterator[tuple[Tensor, Folded]]:
+        """Every form in use, and where in ``x``."""
+        number = self.index.reshape(self.sharing.shape(x, self.sharing.sites))
+        for n, site in {int(n): i for i, n in enumerate(self.index.tolist())}.items():
+            yield number == n, self.at(site).to(x.device)
+
     def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """The bounds of every form where it is used."""
-        number = self.index.reshape(self.sharing.shape(lower, self.sharing.sites))
         low, high = torch.zeros_like(lower), torch.zeros_like(upper)
-        for site in {int(n): i for i, n in enumerate(self.index.tolist())}.values():
-            here, ends = number == self.index[site], self.at(site).to(lower.device).bounds(lower, upper)
+        for here, form in self._distinct(lower):
+            ends = form.bounds(lower, upper)
             low, high = torch.where(here, ends[0], low), torch.where(here, ends[1], high)
         return low, high
+
+    def antiderivative(self, x: Tensor) -> Tensor:
+        """That of every form where it is used."""
+        out = torch.zeros_like(x)
+        for here, form in self._distinct(x):
+            out = torch.where(here, form.antiderivative(x), out)
+        return out
+
+    def second_moment(self) -> float:
+        """The mean over the channels or units."""
+        moments = {n: self.at(site).second_moment() for n, site in {int(n): i for i, n in enumerate(self.index.tolist())}.items()}
+        return sum(moments[n] for n in self.index.tolist()) / len(self.index)
 
     def expression(self, site: int = 0) -> Any:
         """That of the form that channel or unit ``site`` uses."""

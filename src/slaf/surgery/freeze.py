@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from slaf.core import Activation, SlafError
 from slaf.layers.batch_norm import BatchNormActivation
@@ -40,13 +41,17 @@ def freeze(model: nn.Module, example: Any = None, inplace: bool = False) -> nn.M
         A copy of the model, or the model itself with ``inplace``. :func:`unfolded_batch_norms` lists what was not folded and why.
 
     Raises:
-        SlafError: the example does not fit the model; the model stays as it was.
+        SlafError: the model fails on the example, is compiled or has no shapes yet; the model stays as it was.
 
     Example:
         >>> frozen = slaf.freeze(model, example=x)
     """
     if not isinstance(model, nn.Module):
         raise SlafError(f"freeze takes a torch.nn.Module; got {type(model).__name__}")
+    if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
+        raise SlafError(f"{type(model).__name__} has parameters without a shape yet; call it once before freeze")
+    if any(hasattr(m, "_orig_mod") for m in model.modules()):
+        raise SlafError("freeze takes the model before torch.compile (its ._orig_mod); compile the frozen one")
     flags = [(m, m.training) for m in model.modules()]
     frozen, edits = model if inplace else copy.deepcopy(model), Edits()
     try:

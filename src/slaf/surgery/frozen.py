@@ -15,14 +15,28 @@ from slaf.core.sharing import broadcast
 from slaf.kernels import Recurrence
 from slaf.kernels.series import series, working_dtype
 
-__all__ = ["FrozenBatchNorm", "FrozenPolynomial"]
+__all__ = ["Fixed", "FrozenBatchNorm", "FrozenPolynomial"]
 
 FAR = 1e30
 """A centre beyond this: the input's share in the sum is below its rounding."""
 
 
-class _Wide(nn.Module):
-    """Buffers that never get narrower than float32: half types compute inside in float32."""
+class Fixed(nn.Module):
+    """Fixed numbers as buffers that never get narrower than float32: half types compute inside in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._initial: dict[str, Tensor] = {}
+
+    def _keep(self, **buffers: Tensor) -> None:
+        for name, value in buffers.items():
+            self.register_buffer(name, value.detach().contiguous().clone())
+            self._initial[name] = value.detach().clone()
+
+    def reset_parameters(self) -> None:
+        """The numbers as they were made."""
+        for name, value in self._initial.items():
+            getattr(self, name).copy_(value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         before = dict(self._buffers)
@@ -34,7 +48,7 @@ class _Wide(nn.Module):
         return self
 
 
-class FrozenBatchNorm(_Wide):
+class FrozenBatchNorm(Fixed):
     """y = scale·x + shift per channel: what a batch norm computes in evaluation, with nothing learned and nothing tracked.
 
     Shapes: any input with ``len(scale)`` entries at ``channel_dim``; output of the same shape and dtype.
@@ -50,8 +64,7 @@ class FrozenBatchNorm(_Wide):
     def __init__(self, scale: Tensor, shift: Tensor, channel_dim: int = 1) -> None:
         super().__init__()
         self.sharing = Sharing("channel", len(scale), channel_dim=channel_dim)
-        self.register_buffer("scale", scale.detach().clone())
-        self.register_buffer("shift", shift.detach().clone())
+        self._keep(scale=scale, shift=shift)
 
     @classmethod
     def of(cls, norm: Any, channel_dim: int = 1) -> FrozenBatchNorm:
@@ -77,7 +90,7 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.detach().to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
 
-class FrozenPolynomial(_Wide, Activation):
+class FrozenPolynomial(Fixed, Activation):
     """y = Σ_j c_j φ_j((x - center)·rscale) with fixed numbers per channel or unit: a ``slaf`` in evaluation, perhaps with a batch
     norm before it.
 
@@ -103,8 +116,8 @@ class FrozenPolynomial(_Wide, Activation):
         rows = torch.cat([polynomials.coefficients, polynomials.center[:, None], polynomials.rscale[:, None]], 1).detach()
         if bool((rows == rows[:1]).all()):
             rows = rows[:1]
-        for name, value in (("coefficients", rows[:, :-2]), ("center", rows[:, -2]), ("rscale", rows[:, -1])):
-            self.register_buffer(name, value.to(dtype, copy=True).contiguous())
+        rows = rows.to(dtype)
+        self._keep(coefficients=rows[:, :-2], center=rows[:, -2], rscale=rows[:, -1])
 
     @classmethod
     def of(cls, act: Any) -> FrozenPolynomial:
