@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import slaf
-from slaf.bases import PiecewiseBasis
+from slaf.bases import PiecewiseBasis, PolynomialBasis
 from slaf.bases.base import bases
 from slaf.core import SlafError
 
@@ -23,7 +23,11 @@ FAMILIES = [
     "slaf(degree=5)",
     "slaf(preset=paper_b)",
     "slaf(squash=tanh)",
-    *(f"slaf(basis={name})" for name in bases.names() if f"slaf(basis={name})" not in PIECEWISE),
+    *(
+        f"slaf(basis={name}, {'degree=3' if issubclass(bases[name], PolynomialBasis) else 'terms=4'})"  # a graph's size is its time
+        for name in bases.names()
+        if not issubclass(bases[name], PiecewiseBasis)
+    ),
     "spline",
     "piecewise_linear",
     "gp",
