@@ -8,6 +8,7 @@ import torch.nn.functional as F
 import tracing
 import written
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from tracing import Function, calls
 
 import slaf
@@ -101,6 +102,24 @@ class Partial(written.Block):
         return self.act(x)
 
 
+class Mapped(written.Block):
+    def forward(self, x):
+        return torch.stack(list(map(F.relu, x)))
+
+
+class Passed(written.Block):
+    def forward(self, x):
+        return checkpoint(F.relu, x, use_reentrant=False)
+
+
+class Made(written.Block):
+    def forward(self, x):
+        return self.make()(x)
+
+    def make(self):
+        return F.relu
+
+
 class Callable:
     def __init__(self, function):
         self.function = function
@@ -168,6 +187,9 @@ class OnInstance(written.Block):
         (Reassigned, "self is assigned to"),
         (LocalVariable, "act is a local variable"),
         (Partial, "decorated or wrapped in a way that cannot be rebuilt"),
+        (Mapped, r"it is called by list\(...\)"),
+        (Passed, r"it is called by checkpoint\(...\), which F.relu is passed to"),
+        (Made, r"what is called, self.make\(\), calls a function"),
         (ByObject, "is not a method of ByObject"),
         (Property, "without a call that is written there"),
         (ClassMethod, "a method of another object"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 from dataclasses import dataclass, replace
 from types import CodeType
@@ -28,6 +29,7 @@ _PURE_CALLS = {
     "abs",
     "round",
     "tuple",
+    "type",
     "list",
     "getattr",
     "isinstance",
@@ -60,6 +62,7 @@ def form_of(call: ast.AST, function: Function, scope: Scope, code: CodeType) -> 
     """The form of the call that ``code`` makes; :class:`Unroutable` if it cannot be replaced by ``self.name(input)``."""
     if not isinstance(call, ast.Call):
         raise Unroutable(f"it is an operator, not a call: {ast.unparse(call)}")
+    _is_the_call(call, scope)
     argument = _argument(call, scope)
     _only_the_input(call, argument)
     parents = parents_of(function)
@@ -72,6 +75,24 @@ def form_of(call: ast.AST, function: Function, scope: Scope, code: CodeType) -> 
         if taken.id not in code.co_varnames + code.co_cellvars:
             raise Unroutable(f"it changes {taken.id} in place, which is not a local variable where it is called")
     return Form(argument, inplace and isinstance(taken, ast.Name) and _can_assign(call, taken.id, code, parents))
+
+
+def _is_the_call(call: ast.Call, scope: Scope) -> None:
+    """Not one that is given the function and calls it: ``map(F.relu, rows)``, ``checkpoint(F.relu, x)``."""
+    name = ast.unparse(call.func)
+    if isinstance(call.func, ast.Name) and _value(call.func, scope) is getattr(builtins, name, scope):
+        raise Unroutable(f"it is called by {name}(...), not where it is written")
+    for part in (*call.args, *(k.value for k in call.keywords)):
+        value = _value(part, scope)
+        if callable(value) and not isinstance(value, type):
+            raise Unroutable(f"it is called by {name}(...), which {ast.unparse(part)} is passed to")
+
+
+def _value(part: ast.expr, scope: Scope) -> Any:
+    try:
+        return scope.value(part)
+    except Unroutable:
+        return None
 
 
 def _argument(call: ast.Call, scope: Scope) -> str:
@@ -105,14 +126,16 @@ def _only_the_input(call: ast.Call, argument: str) -> None:
     for keyword in call.keywords:
         if keyword.arg == "out" and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None):
             raise Unroutable("it writes to out=")
+    called = _without_construction(call.func)
     if argument != "receiver":
-        dropped.append(_without_construction(call.func))
+        dropped.append(called)
     for part in dropped:
+        what = f"what is called, {ast.unparse(part)}," if part is called else f"its argument {ast.unparse(part)}"
         for node in ast.walk(part):
             if isinstance(node, (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)):
-                raise Unroutable(f"its argument {ast.unparse(part)} does more than give a value")
+                raise Unroutable(f"{what} does more than give a value")
             if isinstance(node, ast.Call) and _name_of(node) not in _PURE_CALLS:
-                raise Unroutable(f"its argument {ast.unparse(part)} calls a function, which may have effects")
+                raise Unroutable(f"{what} calls a function, which may have effects")
 
 
 def _name_of(call: ast.Call) -> str:

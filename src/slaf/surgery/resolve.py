@@ -35,10 +35,10 @@ class Scope:
     values: dict[str, Any] | None = None
 
     def look_up(self, name: str) -> Any:
-        if name and name == self.self_name:
-            return self.owner
         if self.values is not None and name in self.values:
             return self.values[name]
+        if name and name == self.self_name:
+            return self.owner
         if name in _bound_names(self.node):
             raise Unroutable(f"{name} is a local variable")
         cells = dict(zip(self.function.__code__.co_freevars, self.function.__closure__ or (), strict=True))
@@ -143,7 +143,9 @@ def entrance(call: ast.AST, scope: Scope, matches: Callable[[FunctionType], bool
     if not isinstance(call, ast.Call):
         raise Unroutable(f"{scope.function.__qualname__} reaches it without a call that is written there")
     reason = ""
-    for expression in (call.func, *call.args, *(k.value for k in call.keywords)):
+    parts = [call.func, *call.args, *(k.value for k in call.keywords)]
+    parts += [part for part in ast.walk(call) if isinstance(part, (ast.Name, ast.Attribute, ast.Subscript)) and part not in parts]
+    for expression in parts:
         try:
             value = scope.value(expression)
         except Unroutable as problem:
