@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from slaf.core import SlafError, Spec, make, one_of
 
@@ -127,11 +127,39 @@ def _copied(model: nn.Module) -> nn.Module:
 def _fit(slot: Slot, outside: str, device: torch.device | None) -> Fitted:
     site = slot.sites[0]
     try:
-        fitted = fit_to(slot.spec, site.target, slot.inputs(), kinks=_kinks(site), outside=outside, **slot.channels())
+        fitted = fit_to(slot.spec, _of_one_number(site), slot.inputs(), kinks=_kinks(site), outside=outside, **slot.channels())
     except SlafError as reason:
         raise SlafError(f"{site.name} ({site.kind}) cannot become {slot.spec}: {reason}") from None
     fitted.module.to(device=device, dtype=site.dtype)
     return fitted
+
+
+def _of_one_number(site: Site) -> Callable[[Tensor], Tensor]:
+    """The old function on a vector; where its channels have functions of their own, the mean of them."""
+
+    def function(x: Tensor) -> Tensor:
+        dims = len(site.shape)
+        shape = [1] * dims
+        shape[site.channel_dim] = site.num_channels
+        across = 0 if site.channel_dim % dims else 1
+        if dims < 2:
+            return site.target(x)
+        points = x.reshape([-1 if dim == across else 1 for dim in range(dims)]).expand(
+            [len(x) if d == across else n for d, n in enumerate(shape)]
+        )
+        return site.target(points.contiguous()).mean(site.channel_dim).flatten()
+
+    return function if _by_channel(site) else site.target
+
+
+def _by_channel(site: Site) -> bool:
+    """Whether the old activation takes nothing but inputs of its own number of channels."""
+    try:
+        with torch.no_grad():
+            site.target(torch.zeros(site.num_channels + 1))
+    except (RuntimeError, SlafError):
+        return len(site.shape) > 1
+    return False
 
 
 def _kinks(site: Site) -> tuple[float, ...]:
