@@ -12,6 +12,7 @@ from torch import nn
 import slaf
 from slaf.core import SlafError
 from slaf.surgery.drift import drift
+from slaf.surgery.fold import fold, folded_sites
 from slaf.surgery.freeze import freeze, unfolded_batch_norms
 from slaf.surgery.frozen import FrozenBatchNorm, FrozenPolynomial
 from slaf.testing import check_activation
@@ -246,6 +247,17 @@ def test_a_frozen_polynomial_is_the_slaf(spec):
     value = float(frozen.expression(2).subs(sympy.Symbol("x", real=True), 0.7))
     assert value == pytest.approx(float(frozen.curves(torch.tensor([0.7], dtype=torch.float64))[0, 2]), abs=1e-9)
     assert torch.equal(copy.deepcopy(frozen)(x), frozen(x))
+
+
+def test_a_polynomial_continued_by_lines_keeps_its_lines():
+    act = slaf.make("extended(slaf(degree=3, interval=(-1, 2)), low=-1, high=2, left_slope=0.5)", num_channels=3)
+    model, x = calibrated(nn.Sequential(nn.Conv2d(2, 3, 1), act)).double(), 3 * torch.randn(4, 2, 3, 3, dtype=torch.float64)
+    frozen = freeze(model, x)
+    assert isinstance(frozen[1].inner, FrozenPolynomial)
+    assert drift(model, frozen, x).max_abs <= 1e-12
+    exact = fold(model.eval(), "polynomial", example=x)
+    assert [(s.name, s.form) for s in folded_sites(exact)] == [("1.inner", "exact")]
+    assert drift(model, exact, x).max_abs <= 1e-12
 
 
 def test_contract():

@@ -15,12 +15,13 @@ from slaf.core import Activation, NormActivation, SlafError, Spec, facts, make
 from slaf.core.elementwise import Elementwise
 from slaf.fit import fold as fold_one
 from slaf.fit.folded import Folded
-from slaf.learnable import SLAF
+from slaf.learnable.extended import Extended
 
 from .audit import audit
 from .drift import drift_of, run
 from .edits import Edits, paths
 from .folded_per_channel import FoldedPerChannel, per_channel
+from .freeze import frozen_polynomial
 from .frozen import FrozenPolynomial
 from .kinds import looks_like, module_rule
 from .observe import batches, untouched
@@ -215,23 +216,22 @@ def _folded(
     return form.to(device)
 
 
-def _kept(act: Activation, to: str, options: Mapping[str, Any]) -> FrozenPolynomial | None:
-    """A polynomial as it is, where one of its degree may be had."""
+def _kept(act: Activation, to: str, options: Mapping[str, Any]) -> Activation | None:
+    """A polynomial as it is, perhaps continued by straight lines, where one of its degree may be had."""
     if to != "polynomial" or options.get("outside") not in (None, "extrapolate"):
         return None
-    if _is_polynomial(act):
-        act = FrozenPolynomial.of(act)
-    if not isinstance(act, FrozenPolynomial):
+    act = frozen_polynomial(act) or act
+    inner = act.inner if isinstance(act, Extended) and options.get("outside") is None else act
+    if not isinstance(inner, FrozenPolynomial):
         return None
     degree = options.get("degree")
-    return act if degree is None or degree >= act.degree else None
+    return act if degree is None or degree >= inner.degree else None
 
 
 def _each(act: Activation, to: str, interval: tuple[float, float], options: Mapping[str, Any]) -> nn.Module:
     """One form where all channels have the same function, else one for each function."""
     act = act.double()
-    if _is_polynomial(act):
-        act = FrozenPolynomial.of(act)
+    act = frozen_polynomial(act) or act
     values = act.curves(torch.linspace(*interval, 257, dtype=torch.float64))
     several, sharing = values.shape[1] > 1, getattr(act, "sharing", None)
     if several and sharing is None:
@@ -242,10 +242,6 @@ def _each(act: Activation, to: str, interval: tuple[float, float], options: Mapp
     if len(forms) == 1 or sharing is None:
         return forms[0]
     return per_channel(forms, index, sharing)
-
-
-def _is_polynomial(act: Activation) -> bool:
-    return isinstance(act, SLAF) and act.polynomial_basis and act.squash == "none"
 
 
 def _form(act: Activation, site: int | None, to: str, interval: tuple[float, float], options: Mapping[str, Any]) -> Folded:

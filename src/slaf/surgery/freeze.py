@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 from slaf.core import Activation, SlafError
 from slaf.layers.batch_norm import BatchNormActivation
 from slaf.learnable import SLAF
+from slaf.learnable.extended import Extended
 
 from .batch_norms import fold_batch_norms
 from .edits import Edits
@@ -27,7 +28,7 @@ def freeze(model: nn.Module, example: Any = None, inplace: bool = False) -> nn.M
 
     Batch norms are folded into the linear layer or convolution before them, into the ``slaf`` after them, or into the linear layer or
     unpadded convolution after them; those that cannot be become a fixed scale and shift per channel. A ``slaf`` that is a polynomial in
-    evaluation becomes that polynomial, with buffers only; ``batch_norm(…)`` a fixed scale and shift before its activation; dropout
+    evaluation becomes that polynomial, with buffers only, also inside ``extended``; ``batch_norm(…)`` a fixed scale and shift before its activation; dropout
     the identity. All other modules stay what they are, in evaluation mode, without gradients.
 
     Args:
@@ -99,6 +100,13 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, BatchNormActivation):
         inner = _plain(module.activation).get(module.activation, module.activation)
         return nn.Sequential(FrozenBatchNorm.of(module, module.sharing.channel_dim), inner)
+    return frozen_polynomial(module)
+
+
+def frozen_polynomial(module: nn.Module) -> Activation | None:
+    """A ``slaf`` that is a polynomial in evaluation, perhaps continued by straight lines, as fixed numbers; None for anything else."""
     if isinstance(module, SLAF) and module.polynomial_basis and module.squash == "none":
         return FrozenPolynomial.of(module)
-    return None
+    if not isinstance(module, Extended) or (inner := frozen_polynomial(module.inner)) is None:
+        return None
+    return Extended(inner, module.low, module.high, module.left_slope, module.right_slope)
