@@ -28,8 +28,8 @@ def freeze(model: nn.Module, example: Any = None, inplace: bool = False) -> nn.M
 
     Batch norms are folded into the linear layer or convolution before them, into the ``slaf`` after them, or into the linear layer or
     unpadded convolution after them; those that cannot be become a fixed scale and shift per channel. A ``slaf`` that is a polynomial in
-    evaluation becomes that polynomial, with buffers only, also inside ``extended``; ``batch_norm(…)`` a fixed scale and shift before its activation; dropout
-    the identity. All other modules stay what they are, in evaluation mode, without gradients.
+    evaluation becomes that polynomial, with buffers only, also inside ``extended``; ``batch_norm(…)`` a fixed scale and shift before
+    its activation; dropout the identity. All other modules stay what they are, in evaluation mode, without gradients.
 
     Args:
         model: any ``nn.Module``; left as it is.
