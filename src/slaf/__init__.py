@@ -28,7 +28,8 @@ _PUBLIC = {
     "diagnose": "slaf.learnable",
     "expand": "slaf.surgery",
     "facts": "slaf.core",
-    "fold": "slaf.fit",
+    "fold": "slaf.surgery",
+    "freeze": "slaf.surgery",
     "from_formula": "slaf.learnable",
     "identify": "slaf.fit",
     "list": "slaf.core:names",
@@ -76,6 +77,7 @@ __all__ = [
     "expand",
     "facts",
     "fold",
+    "freeze",
     "from_formula",
     "identify",
     "list",
@@ -111,7 +113,7 @@ if TYPE_CHECKING:
     from .core import Activation, ContractError, Facts, NormActivation, Paper, Param, SlafError, activation, facts, make, register, wrap
     from .core import names as list
     from .export.api import export as export  # as for compare
-    from .fit import fold, identify
+    from .fit import identify
     from .learnable import SLAF, diagnose, from_formula
-    from .surgery import audit, expand, rebuild, swap, undo
+    from .surgery import audit, expand, fold, freeze, rebuild, swap, undo
     from .train import param_groups

@@ -7,6 +7,8 @@ from .audit import audit
 from .comparison import SiteDrift, SwapReport
 from .drift import Drift, drift
 from .expand import expand
+from .fold import fold, folded_sites
+from .freeze import freeze, unfolded_batch_norms
 from .multivariate import Multivariate
 from .probe import Probe
 from .recipe import rebuild, undo
@@ -26,8 +28,12 @@ __all__ = [
     "audit",
     "drift",
     "expand",
+    "fold",
+    "folded_sites",
+    "freeze",
     "rebuild",
     "swap",
     "undo",
+    "unfolded_batch_norms",
     "unshare",
 ]
