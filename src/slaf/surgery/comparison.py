@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .drift import Drift
 from .fitting import Fitted
-from .site import Site
+from .site import Site, aligned
 
 __all__ = ["Compared", "SiteDrift", "SwapReport"]
 
@@ -64,16 +64,19 @@ class SwapReport:
         }
 
     def __str__(self) -> str:
-        width = max((len(s.name) for s in self.sites), default=4)
-        lines = [f"{'site':{width}}  {'old':12}  {'drift':>8}  {'largest':>8}  {'interval':>18}  {'outside':11}  new"]
-        for s in self.sites:
-            interval = f"[{s.interval[0]:7.3g}, {s.interval[1]:7.3g}]"
-            new = s.activation if len(s.activation) <= 60 else s.activation[:59] + "…"
-            lines.append(f"{s.name:{width}}  {s.kind:12}  {s.drift:8.2e}  {s.max_error:8.2e}  {interval}  {s.outside:11}  {new}")
+        """A table at most 120 columns wide, and the output; ``beyond`` is the share of inputs outside the interval."""
+        heads = ("site", "old", "new", "drift", "largest", "interval", "beyond", "outside")
+        lines = aligned([heads, *map(_row, self.sites)], left=(0, 1, 2))
         where = "held-out inputs" if self.held_out else "the example itself (give several batches, or held_out=, for a fair number)"
         lines.append(f"output on {where}: {self.output}")
         lines.extend(f"not swapped: {missed}" for missed in self.missed)
         return "\n".join(lines)
+
+
+def _row(s: SiteDrift) -> tuple[str, ...]:
+    interval = f"[{s.interval[0]:.3g}, {s.interval[1]:.3g}]"
+    new = s.activation if len(s.activation) <= 24 else f"{s.activation[:23]}…"  # all of it is in the recipe
+    return (s.name, s.kind, new, f"{s.drift:.2e}", f"{s.max_error:.2e}", interval, f"{s.outside_share:.1%}", s.outside)
 
 
 class Compared(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 from .places import Place
 from .sketch import Sketch
 
-__all__ = ["Audit", "Site"]
+__all__ = ["Audit", "Site", "aligned"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,8 @@ class Audit(Sequence[Site]):
     def __str__(self) -> str:
         """A table at most 120 columns wide, and the notes."""
         head = f"{self.model}: {_plural(len(self._sites), 'nonlinear call')}"
-        return "\n".join([head, *_aligned(self.rows()), *(f"note: {note}" for note in self.notes), *(f"missed: {m}" for m in self.missed)])
+        said = [*(f"note: {note}" for note in self.notes), *(f"missed: {m}" for m in self.missed)]
+        return "\n".join([head, *aligned(self.rows(), left=(1, 2, 3)), *said])
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -178,16 +179,15 @@ def _row(site: Site) -> tuple[str, ...]:
     )
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns under their heads, two spaces apart; long names are cut so that a row fits."""
+def aligned(rows: list[tuple[str, ...]], left: tuple[int, ...]) -> list[str]:
+    """Columns under their heads, two spaces apart, empty ones left out; those to the left are cut, in this order, so that a row fits."""
     if len(rows) == 1:
         return []
     shown = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
     widths = {i: max(len(row[i]) for row in rows) for i in shown}
-    for i in (1, 2, 3):  # the names give way first
+    for i in (i for i in left if i in widths):
         over = sum(widths.values()) + 2 * (len(shown) - 1) - WIDTH
         widths[i] = max(min(widths[i], 16), widths[i] - max(0, over))
-    left = {1, 2, 3}
     cut = [{i: _shortened(row[i], widths[i]) for i in shown} for row in rows]
     return ["  ".join(row[i].ljust(widths[i]) if i in left else row[i].rjust(widths[i]) for i in shown).rstrip() for row in cut]
 
