@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 
-from _speed.cases import PEERS, TABLES, Table
+from _speed.cases import PEERS, TABLES, Table, goals_of
 from _speed.network import train
 from _speed.report import goals_missed, network_text, table_text
 from _speed.worker import measured
@@ -86,7 +86,8 @@ def rows(table: Table, threads: int, given: argparse.Namespace) -> Iterator[dict
 
 
 def measure(table: Table, threads: int, given: argparse.Namespace) -> dict[str, Any]:
-    """One table for a number of threads."""
+    """One table for a number of threads; every row with its goals."""
+    found = [row | {"goals": goals_of(table.name, row["name"])} for row in rows(table, threads, given)]
     return {
         "name": table.name,
         "title": table.title,
@@ -94,7 +95,7 @@ def measure(table: Table, threads: int, given: argparse.Namespace) -> dict[str, 
         "channels_last": table.channels_last,
         "threads": threads,
         "clock": "processor" if threads == 1 else "wall",
-        "rows": list(rows(table, threads, given)),
+        "rows": found,
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FLOORS", "GOALS", "PEERS", "TABLES", "Peer", "Process", "Table", "build", "titles"]
+__all__ = ["FLOORS", "PEERS", "TABLES", "Peer", "Process", "Table", "build", "goals_of", "titles"]
 
 _SLAF = "slaf(basis={basis}, degree={degree}, share=channel, normalize={normalize}{more})"
 _IDENTITY = ", input=identity"
@@ -215,3 +215,8 @@ def _goals() -> dict[tuple[str, str, str], float]:
 
 
 GOALS = _goals()
+
+
+def goals_of(table: str, row: str) -> dict[str, float]:
+    """What a row aims at: the largest ratio, by what it is compared with."""
+    return {key: limit for (t, r, key), limit in GOALS.items() if (t, r) == (table, row)}

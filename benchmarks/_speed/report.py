@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .cases import GOALS
-
 __all__ = ["goals_missed", "network_text", "table_text"]
 
 LABELS = {
@@ -47,37 +45,35 @@ def table_text(table: dict[str, Any], goals_too: bool = True) -> str:
         cells.append(number(row["saved"]) if "saved" in row else "")
         if table["name"] == "bf16":
             cells.append(f"{row['relative_error']:.4f}")
-        lines.append([*cells, goals_text(table["name"], row) if goals_too else ""])
+        lines.append([*cells, goals_text(row) if goals_too else ""])
     widths = [max(len(line[n]) for line in lines if n < len(line) and (len(line) > 2 or n == 0)) for n in range(len(head))]
     texts = ["  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=False))]) for line in lines]
     return "\n".join([title, *(text.rstrip() for text in texts)])
 
 
-def goals(table: str, row: dict[str, Any]) -> list[tuple[str, float, float]]:
+def goals(row: dict[str, Any]) -> list[tuple[str, float, float]]:
     """(what it is compared with, the goal, what was measured) for a row that has goals."""
     found = {key: values[0] for key, values in row.get("ratio", {}).items()} | ({"saved": row["saved"]} if "saved" in row else {})
-    own = {key[2]: limit for key, limit in GOALS.items() if key[:2] == (table, row["name"])}
-    return [(key, limit, found[key]) for key, limit in own.items() if key in found]
+    return [(key, limit, found[key]) for key, limit in row["goals"].items() if key in found]
 
 
-def met(limit: float, value: float) -> bool:
-    """Bytes are rounded to 1 % (a few small tensors more are no tensor more), ratios not at all."""
-    return value <= 1.01 * limit
+def met(key: str, limit: float, value: float) -> bool:
+    """Ratios as measured; bytes to 1 %: a few small tensors more are no tensor more."""
+    return value <= (1.01 if key == "saved" else 1) * limit
 
 
-def goals_text(table: str, row: dict[str, Any]) -> str:
+def goals_text(row: dict[str, Any]) -> str:
     """Every goal of a row, and whether it is met."""
     words = []
-    for key, limit, value in goals(table, row):
-        sign = "✓" if (met(limit, value) if key == "saved" else value <= limit) else "✗"
-        words.append(f"{sign} {'saved' if key == 'saved' else LABELS[key]} ≤ {limit:g}")
+    for key, limit, value in goals(row):
+        words.append(f"{'✓' if met(key, limit, value) else '✗'} {'saved' if key == 'saved' else LABELS[key]} ≤ {limit:g}")
     return ", ".join(words)
 
 
 def goals_missed(tables: list[dict[str, Any]]) -> tuple[int, int]:
     """(goals missed, goals) over all tables."""
-    every = [(key, limit, value) for t in tables for row in t["rows"] for key, limit, value in goals(t["name"], row)]
-    return sum(not (met(limit, value) if key == "saved" else value <= limit) for key, limit, value in every), len(every)
+    every = [one for t in tables for row in t["rows"] for one in goals(row)]
+    return sum(not met(*one) for one in every), len(every)
 
 
 def network_text(found: dict[str, Any]) -> str:
