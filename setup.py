@@ -1,0 +1,53 @@
+"""The optional C++ kernels; everything else about the package is in pyproject.toml. Without a compiler the install goes on without them."""
+
+import os
+import platform
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = Path("src/slaf/kernels/native")
+X86 = platform.machine().lower() in ("x86_64", "amd64", "i686") and "arm64" not in os.environ.get("ARCHFLAGS", "")
+AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+WIDER = {"kernels_avx2.cpp": AVX2, "kernels_avx512.cpp": [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]}
+# Never -ffast-math: a library linked with it changes the floating-point mode of the whole process.
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-g0",
+    "-fvisibility=hidden",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+]
+
+
+class Build(build_ext):
+    """Adds the instruction set's flags to the one file that is compiled for it."""
+
+    def build_extension(self, ext):
+        if self.compiler.compiler_type == "msvc":
+            self.warn("the C++ kernels need GCC or Clang; slaf works without them")
+            return
+        plain = self.compiler._compile
+
+        def compile_one(obj, src, extension, cc_args, extra_postargs, pp_opts):
+            wider = WIDER.get(Path(src).name, []) if X86 else []
+            plain(obj, src, extension, cc_args, [*extra_postargs, *wider], pp_opts)
+
+        self.compiler._compile = compile_one
+        super().build_extension(ext)
+
+
+native = Extension(
+    "slaf.kernels._native",
+    sources=sorted(str(path) for path in HERE.glob("*.cpp")),
+    depends=sorted(str(path) for path in HERE.glob("*.hpp")),
+    language="c++",
+    extra_compile_args=FLAGS,
+    extra_link_args=["-pthread"],
+    optional=True,
+)
+setup(ext_modules=[] if os.environ.get("SLAF_NO_NATIVE") else [native], cmdclass={"build_ext": Build})

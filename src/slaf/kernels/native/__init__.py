@@ -1,0 +1,110 @@
+"""The C++ kernels, by their C interface: integers in, integers out. Nothing here checks a pointer; ``slaf.kernels`` does, before it calls.
+
+The library is built with the package where a C++ compiler is at hand and loaded at the first use, never compiled here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DTYPES", "FAMILIES", "FORMS", "ISAS", "available", "force_isa", "function", "isa", "reason"]
+
+ABI = 1
+DTYPES = {"float32": 0, "bfloat16": 1, "float16": 2}
+FAMILIES = {"power": 0, "chebyshev": 1}
+FORMS = {"even": 0, "per_term": 1, "joint": 2, "square": 3}
+ISAS = ("avx512", "avx2", "portable")
+
+_INT, _LONG, _POINTER = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+_SHAPE = (_INT, _LONG, _LONG, _LONG)  # dtype, n, c, s
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    # x, y, shape, family, degree, coef, center, rscale, threads
+    "series_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _POINTER, _POINTER, _POINTER, _INT),
+    # x, g, gx, shape, family, degree, coef, center, rscale, gcoef, sum_gu, sum_guu, threads
+    "series_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, *(_POINTER,) * 6, _INT),
+    # x, g, gx, shape, family, degree, coef, degree_q, q, center, rscale, threads
+    "series_backward_input": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _POINTER, _INT, *(_POINTER,) * 3, _INT),
+    # x, shape, family, count, center, rscale, t, threads
+    "moments": (_POINTER, *_SHAPE, _INT, _INT, *(_POINTER,) * 3, _INT),
+}
+_lock = threading.Lock()
+
+
+class _Loaded:
+    library: Any = None
+    reason = ""
+
+
+@lru_cache(maxsize=1)
+def _load() -> _Loaded:
+    out = _Loaded()
+    if os.environ.get("SLAF_NO_NATIVE"):
+        out.reason = "switched off by SLAF_NO_NATIVE"
+        return out
+    found = sorted(Path(__file__).parent.parent.glob("_native*.so")) + sorted(Path(__file__).parent.parent.glob("_native*.pyd"))
+    if not found:
+        out.reason = "not built: no C++ compiler was found when slaf was installed"
+        return out
+    # builds for other Python versions and platforms may lie beside ours in a checkout: any that loads is right, the interface is C
+    for path in found:
+        try:
+            library = ctypes.CDLL(str(path))
+            library.slaf_abi.restype = _INT
+            if (abi := library.slaf_abi()) != ABI:
+                out.reason = f"{path.name} was built for interface {abi}, this version needs {ABI}; install slaf again"
+                continue
+            _declare(library)
+        except (OSError, AttributeError) as error:
+            out.reason = f"{path.name} cannot be loaded: {error}"
+            continue
+        out.library, out.reason = library, ""
+        break
+    return out
+
+
+def _declare(library: Any) -> None:
+    library.slaf_isa.restype = ctypes.c_char_p
+    library.slaf_force_isa.argtypes = (ctypes.c_char_p,)
+    for name, arguments in _SIGNATURES.items():
+        entry = getattr(library, f"slaf_{name}")
+        entry.argtypes, entry.restype = arguments, _INT
+
+
+def _library() -> _Loaded:
+    with _lock:
+        return _load()
+
+
+def available() -> bool:
+    """Whether the compiled kernels can be called."""
+    return _library().library is not None
+
+
+def reason() -> str:
+    """Why :func:`available` is false; empty where it is true."""
+    return _library().reason
+
+
+def isa() -> str:
+    """The instruction set that runs: ``"avx512"``, ``"avx2"`` or ``"portable"``; ``"none"`` without a library."""
+    library = _library().library
+    return "none" if library is None else str(library.slaf_isa().decode())
+
+
+def force_isa(name: str | None) -> bool:
+    """Run with another instruction set, for tests; ``None`` goes back to the best. False where the machine lacks it."""
+    library = _library().library
+    return library is not None and library.slaf_force_isa(None if name is None else name.encode()) == 0
+
+
+def function(name: str) -> Any:
+    """The raw entry ``slaf_<name>``: pointers as integers, ``None`` for NULL. It returns 0, 1 (a bad argument) or 2 (out of memory).
+
+    ctypes releases the interpreter's lock during the call.
+    """
+    return getattr(_library().library, f"slaf_{name}")

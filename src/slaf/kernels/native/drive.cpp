@@ -1,0 +1,188 @@
+#include "drive.hpp"
+
+#include <string.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "pool.hpp"
+
+namespace slaf {
+namespace {
+
+constexpr int64_t LINE = 16;
+constexpr int64_t TILE = 65536;          // elements of a tile, the unit of work
+constexpr int64_t PER_THREAD = 65536;    // below, waking a thread costs more than it saves
+constexpr int64_t SHORT_ROW = 32;        // shorter rows are treated as columns
+constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until they are whole cache lines
+constexpr int64_t COLUMN_ROWS = 256;     // rows summed in float32
+constexpr int64_t BUFFER = 1024;
+
+int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Elements of the pass's dtype at an offset, as float32: in place, or widened into a buffer.
+struct Access {
+  const Pass& p;
+  const Kernels& k;
+
+  bool direct() const { return p.dtype == FLOAT32 && (p.out != nullptr || !p.writes); }
+
+  const float* at(const void* base, int64_t offset) const { return base ? static_cast<const float*>(base) + offset : nullptr; }
+
+  void read(const void* base, int64_t offset, float* to, int64_t n) const {
+    if (base == nullptr) return;
+    if (p.dtype == FLOAT32) memcpy(to, static_cast<const float*>(base) + offset, 4 * n);
+    else k.widen[p.dtype - 1](static_cast<const uint16_t*>(base) + offset, to, n);
+  }
+
+  void write(const float* from, int64_t offset, int64_t n) const {
+    if (p.out == nullptr || !p.writes) return;
+    if (p.dtype == FLOAT32) memcpy(static_cast<float*>(p.out) + offset, from, 4 * n);
+    else k.narrow[p.dtype - 1](from, static_cast<uint16_t*>(p.out) + offset, n);
+  }
+};
+
+struct alignas(64) Buffers {
+  float x[BUFFER], g[BUFFER], out[BUFFER];
+};
+
+int threads_for(const Pass& p, int64_t total) { return (int)std::max<int64_t>(1, std::min<int64_t>(p.threads, total / PER_THREAD)); }
+
+// -- rows --------------------------------------------------------------------------------------------------------------------------
+
+void run_row(const Access& a, int64_t offset, int64_t n, const float* parameters, double* sums, Buffers& b) {
+  const Pass& p = a.p;
+  if (a.direct()) {
+    float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
+    p.row(a.at(p.x, offset), a.at(p.g, offset), out, n, parameters, sums);
+    return;
+  }
+  for (int64_t i = 0; i < n; i += BUFFER) {
+    const int64_t m = std::min(BUFFER, n - i);
+    a.read(p.x, offset + i, b.x, m);
+    a.read(p.g, offset + i, b.g, m);
+    p.row(b.x, b.g, b.out, m, parameters, sums);
+    a.write(b.out, offset + i, m);
+  }
+}
+
+std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s) {
+  const Pass& p = a.p;
+  const int64_t pieces = up(s, TILE), fit = std::max<int64_t>(1, TILE / s);
+  const int64_t samples = std::min(n, fit >= c ? fit / c : up(1024, s)), channels = std::min(c, std::max<int64_t>(1, fit / samples));
+  const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
+  std::vector<double> partial(n_tiles * pieces * c * p.sums);
+  parallel(n_tiles * c_tiles * pieces, threads_for(p, n * c * s), [&](int64_t tile) {
+    Buffers buffers;
+    const int64_t piece = tile % pieces, ct = tile / pieces % c_tiles, nt = tile / pieces / c_tiles;
+    const int64_t start = piece * TILE, length = std::min(TILE, s - start);
+    for (int64_t i = nt * samples; i < std::min(n, (nt + 1) * samples); ++i)
+      for (int64_t k = ct * channels; k < std::min(c, (ct + 1) * channels); ++k)
+        run_row(a, (i * c + k) * s + start, length, p.rows.data() + k * p.width, partial.data() + ((nt * pieces + piece) * c + k) * p.sums,
+                buffers);
+  });
+  const int64_t size = c * p.sums;
+  std::vector<double> sums(size);
+  for (int64_t t = 0; t < n_tiles * pieces; ++t)
+    for (int64_t i = 0; i < size; ++i) sums[i] += partial[t * size + i];
+  return sums;
+}
+
+// -- columns -----------------------------------------------------------------------------------------------------------------------
+
+struct Columns {
+  int64_t total;   // elements
+  int64_t period;  // columns; element e belongs to column e % period
+  int64_t plane;   // c·s; column q belongs to channel q % plane / s
+  int64_t groups() const { return up(period, LINE); }
+};
+
+Columns columns_of(int64_t n, int64_t c, int64_t s) {
+  const int64_t plane = c * s, joined = plane > FEW_COLUMNS ? 1 : LINE / std::gcd(plane, LINE);
+  return {n * plane, plane * std::min(n, joined), plane};
+}
+
+std::vector<float> table_of(const Pass& p, const Columns& l) {
+  std::vector<float> table(l.groups() * p.width * LINE);
+  for (int64_t q = 0; q < l.period; ++q) {
+    const float* from = p.rows.data() + q % l.plane / p.s * p.width;
+    float* to = table.data() + q / LINE * p.width * LINE + q % LINE;
+    for (int i = 0; i < p.width; ++i) to[i * LINE] = from[i];
+  }
+  return table;
+}
+
+// ``rows`` rows of ``width`` columns from ``column`` on, through buffers: half types, and columns that do not fill a line.
+void run_buffered(const Access& a, const Columns& l, int64_t row, int64_t rows, int64_t column, int64_t width, const float* table,
+                  float* sums, Buffers& b) {
+  const int64_t ld = up(width, LINE) * LINE;
+  if (ld != width) memset(&b, 0, sizeof b);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t offset = (row + r) * l.period + column;
+    a.read(a.p.x, offset, b.x + r * ld, width);
+    a.read(a.p.g, offset, b.g + r * ld, width);
+  }
+  a.p.column(b.x, b.g, b.out, rows, ld, ld / LINE, table, sums);
+  for (int64_t r = 0; r < rows; ++r) a.write(b.out + r * ld, (row + r) * l.period + column, width);
+}
+
+// Rows are taken a few at a time, so that coefficients and sums stay in registers for all of them, but few enough streams are open.
+int64_t rows_at_once(int64_t period) { return std::clamp<int64_t>(4096 / period, 4, 64); }
+
+struct Block {
+  int64_t row, rows, group, columns;  // columns from group·LINE on
+};
+
+void run_block(const Access& a, const Columns& l, const Block& block, const float* table, float* sums, Buffers& buffers) {
+  const Pass& p = a.p;
+  const int64_t step = rows_at_once(l.period), full = block.columns / LINE, rest = block.columns % LINE;
+  for (int64_t r = block.row; r < block.row + block.rows; r += step) {
+    const int64_t rows = std::min(step, block.row + block.rows - r);
+    auto part = [&](int64_t group, int64_t width) {
+      run_buffered(a, l, r, rows, group * LINE, width, table + group * p.width * LINE, sums + group * p.sums * LINE, buffers);
+    };
+    if (a.direct() && full) {
+      const int64_t offset = r * l.period + block.group * LINE;
+      float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
+      p.column(a.at(p.x, offset), a.at(p.g, offset), out, rows, l.period, full, table + block.group * p.width * LINE,
+               sums + block.group * p.sums * LINE);
+    } else {
+      const int64_t most = BUFFER / rows / LINE;
+      for (int64_t k = 0; k < full; k += most) part(block.group + k, std::min(most, full - k) * LINE);
+    }
+    if (rest) part(block.group + full, rest);
+  }
+}
+
+std::vector<double> drive_columns(const Access& a, const Columns& l) {
+  const Pass& p = a.p;
+  const std::vector<float> table = table_of(p, l);
+  const int64_t rows = l.total / l.period, rest = l.total % l.period;  // the last row may be short
+  const int64_t tall = std::min(rows, COLUMN_ROWS), wide = std::max<int64_t>(1, TILE / (tall * LINE));
+  const int64_t row_tiles = up(rows, tall), group_tiles = up(l.groups(), wide), size = l.groups() * p.sums * LINE;
+  std::vector<float> partial((row_tiles + (rest > 0)) * size);
+  parallel(row_tiles * group_tiles + (rest > 0), threads_for(p, l.total), [&](int64_t tile) {
+    Buffers buffers;
+    const int64_t rt = tile / group_tiles, first = tile % group_tiles * wide;
+    const Block block = rt < row_tiles ? Block{rt * tall, std::min(tall, rows - rt * tall), first, std::min(l.period - first * LINE, wide * LINE)}
+                                       : Block{rows, 1, 0, rest};
+    run_block(a, l, block, table.data(), partial.data() + rt * size, buffers);
+  });
+  std::vector<double> column_sums(size), sums(p.c * p.sums);
+  for (size_t t = 0; t < partial.size(); t += size)
+    for (int64_t i = 0; i < size; ++i) column_sums[i] += partial[t + i];
+  for (int64_t q = 0; q < l.period; ++q)
+    for (int j = 0; j < p.sums; ++j) sums[q % l.plane / p.s * p.sums + j] += column_sums[(q / LINE * p.sums + j) * LINE + q % LINE];
+  return sums;
+}
+
+}  // namespace
+
+std::vector<double> drive(const Pass& p, const Kernels& kernels) {
+  const Access a{p, kernels};
+  if (p.c == 1) return drive_rows(a, 1, 1, p.n * p.s);
+  if (p.s >= SHORT_ROW) return drive_rows(a, p.n, p.c, p.s);
+  return drive_columns(a, columns_of(p.n, p.c, p.s));
+}
+
+}  // namespace slaf

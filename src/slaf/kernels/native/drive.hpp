@@ -1,0 +1,35 @@
+// From a tensor (n, c, s) to calls of the kernels: layout, tiles, threads, half types, and the order of summation.
+#pragma once
+#include <stdint.h>
+
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace slaf {
+
+enum Dtype { FLOAT32 = 0, BFLOAT16 = 1, FLOAT16 = 2 };
+
+// One elementwise pass. What the kernels need of a channel stands in ``rows``: c rows of ``width`` floats, the last two center and rscale.
+struct Pass {
+  const void* x;
+  const void* g;  // null where not read
+  void* out;      // null where not wanted
+  int dtype;
+  int64_t n, c, s;
+  int threads;
+  std::vector<float> rows;
+  int width;
+  int sums = 0;           // sums for every channel
+  bool writes = true;     // whether the kernel writes an output, wanted or not
+
+  virtual ~Pass() = default;
+  virtual void row(const float* x, const float* g, float* out, int64_t n, const float* parameters, double* sums) const = 0;
+  virtual void column(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, const float* table,
+                      float* sums) const = 0;
+};
+
+// Runs the pass and returns the sums, (c, sums). They depend on shapes and the instruction set alone, not on the number of threads.
+std::vector<double> drive(const Pass& pass, const Kernels& kernels);
+
+}  // namespace slaf

@@ -1,0 +1,57 @@
+// What every instruction set offers: kernels over float32 that know neither threads nor shapes.
+//
+// "row": n consecutive elements that share their coefficients. "column": ``rows`` rows, ``ld`` elements apart, of ``groups`` groups of
+// 16 columns, each column with coefficients of its own; those stand in ``table``, group by group, as rows of 16. A table's rows are
+// the kernel's coefficients, then center, then rscale. Sums are added to what is there.
+#pragma once
+#include <stdint.h>
+
+namespace slaf {
+
+constexpr int MAX_DEGREE = 15;
+constexpr int MAX_MOMENTS = 30;
+constexpr int UNROLLED = 10;  // up to this degree kernels have no loop over the terms
+
+typedef void RowForward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale);
+typedef void ColumnForward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table);
+// ``slope``: the coefficients of rscale·p'(u), p of ``degree``.
+typedef void RowBackward(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, float center, float rscale,
+                         double* sums);
+typedef void ColumnBackward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree,
+                            const float* table, float* sums);
+// gx = g·slope(u) + q(u); ``q`` follows ``slope`` in a table.
+typedef void RowInput(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, const float* q, int degree_q,
+                      float center, float rscale);
+typedef void ColumnInput(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, int degree_q,
+                         const float* table);
+// φ_1 … φ_count, count even.
+typedef void RowMoments(const float* x, int64_t n, int count, float center, float rscale, double* sums);
+typedef void ColumnMoments(const float* x, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums);
+
+struct SeriesKernels {
+  RowForward* row_forward;
+  ColumnForward* column_forward;
+  RowBackward* row_backward;
+  ColumnBackward* column_backward;
+  RowInput* row_input;  // for q of degree 2·degree - 1, as batch normalisation of every term gives
+  ColumnInput* column_input;
+};
+
+struct MomentKernels {
+  RowMoments* row;
+  ColumnMoments* column;
+};
+
+struct Kernels {
+  const char* name;
+  SeriesKernels series[2][UNROLLED + 2];       // by family and degree; the last: any degree, and any of q
+  MomentKernels moments[2][UNROLLED + 1];      // [i]: φ_1 … φ_(2i + 2); the last: any
+  void (*widen[2])(const uint16_t* from, float* to, int64_t n);   // bfloat16, float16
+  void (*narrow[2])(const float* from, uint16_t* to, int64_t n);
+};
+
+const Kernels* portable_kernels();
+const Kernels* avx2_kernels();    // null where not compiled in
+const Kernels* avx512_kernels();
+
+}  // namespace slaf

@@ -1,0 +1,84 @@
+// Σ φ_j(u), j = 1 … N, N even, or ANY. F: 0 powers, 1 Chebyshev.
+#pragma once
+#include "series.hpp"
+
+namespace {
+
+// Two chains, odd and even terms, each stepping by φ_2: half the latency of one. s(j - 1, v, φ_j).
+template <int F, int N, bool M, int U, class S>
+SLAF_INLINE void terms(int count, const vf (&u)[U], vi mask, S s) {
+  vf odd[U], even[U], before_odd[U], before_even[U], step[U];
+  for (int v = 0; v < U; ++v) {
+    const vf square = u[v] * u[v];
+    odd[v] = u[v];
+    before_odd[v] = u[v];  // T_-1 = T_1
+    before_even[v] = all(1.0f);
+    even[v] = F == 0 ? square : square + (square - 1.0f);
+    step[v] = F == 0 ? square : even[v] + even[v];
+  }
+  auto next = [&](int j) {
+    for (int v = 0; v < U; ++v) {
+      s(j, v, M ? keep(odd[v], mask) : odd[v]);
+      s(j + 1, v, M ? keep(even[v], mask) : even[v]);
+      if (F == 0) {
+        odd[v] *= step[v];
+        even[v] *= step[v];
+      } else {
+        vf a = odd[v] * step[v] - before_odd[v], b = even[v] * step[v] - before_even[v];
+        before_odd[v] = odd[v];
+        before_even[v] = even[v];
+        odd[v] = a;
+        even[v] = b;
+      }
+    }
+  };
+  if constexpr (N == ANY) {
+    for (int j = 0; j < count; j += 2) next(j);
+  } else {
+    SLAF_UNROLL for (int j = 0; j < N; j += 2) next(j);
+  }
+}
+
+template <int F, int N>
+void row_moments(const float* x, int64_t n, int count, float center, float rscale, double* sums) {
+  if constexpr (N != ANY) count = N;
+  const vf mid = all(center), scale = all(rscale);
+  for (int64_t start = 0; start < n; start += RUN) {
+    const int64_t end = n - start < RUN ? n : start + RUN;
+    vf s[N == ANY ? slaf::MAX_MOMENTS : N] = {};
+    auto add = [&s](int j, int, vf t) { s[j] += t; };
+    int64_t i = start;
+    for (; i + AHEAD * W <= end; i += AHEAD * W) {
+      vf u[AHEAD];
+      for (int v = 0; v < AHEAD; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
+      terms<F, N, false>(count, u, vi{}, add);
+    }
+    for (; i < end; i += W) {
+      const int lanes = end - i < W ? (int)(end - i) : W;
+      vf u[1] = {(load_part(x + i, lanes) - mid) * scale};
+      terms<F, N, true>(count, u, first(lanes), add);
+    }
+    for (int j = 0; j < count; ++j) sums[j] += total(s[j]);
+  }
+}
+
+template <int F, int N>
+void column_moments(const float* x, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums) {
+  if constexpr (N != ANY) count = N;
+  for (int64_t k = 0; k < groups; ++k, x += LINE, table += 2 * LINE, sums += count * LINE) {
+    const Table t{table};
+    vf s[N == ANY ? slaf::MAX_MOMENTS : N][PER_LINE];
+    for (int j = 0; j < count; ++j)
+      for (int v = 0; v < PER_LINE; ++v) s[j][v] = load(sums + j * LINE + v * W);
+    auto add = [&s](int j, int v, vf term) { s[j][v] += term; };
+    for (int64_t r = 0; r < rows; ++r) {
+      vf u[PER_LINE];
+      standardise(x + r * ld, t, 0, u);
+      terms<F, N, false>(count, u, vi{}, add);
+    }
+    for (int j = 0; j < count; ++j)
+      for (int v = 0; v < PER_LINE; ++v) store(sums + j * LINE + v * W, s[j][v]);
+  }
+}
+
+}  // namespace

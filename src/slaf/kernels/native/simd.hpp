@@ -1,0 +1,137 @@
+// Vectors of SLAF_LANES floats, by the compiler's vector extensions: one source for every instruction set.
+// Files that include this are compiled with wider instructions than the rest, so nothing here or in the kernels may have external
+// linkage or use the standard library's templates: the linker could keep the wide copy for everybody.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+#define SLAF_INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
+#define SLAF_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define SLAF_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+namespace {
+
+constexpr int W = SLAF_LANES;
+constexpr int LINE = 16;          // floats in a cache line, the step across channels
+constexpr int PER_LINE = LINE / W;
+constexpr int RUN = 2048;         // elements summed in float32 before the sum goes to float64
+
+typedef float vf __attribute__((vector_size(4 * SLAF_LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * SLAF_LANES)));
+typedef float vf_anywhere __attribute__((vector_size(4 * SLAF_LANES), aligned(4), may_alias));
+
+SLAF_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_anywhere*>(p); }
+SLAF_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_anywhere*>(p) = v; }
+SLAF_INLINE vf all(float a) { return a - vf{}; }
+
+SLAF_INLINE vi first(int count) {
+  vi index;
+  for (int i = 0; i < W; ++i) index[i] = i;
+  return index < count - vi{};
+}
+
+// The first ``count`` lanes, the rest zero; nothing beyond is read or written.
+SLAF_INLINE vf load_part(const float* p, int count) {
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1u), p);
+#elif SLAF_LANES == 8 && defined(__AVX__)
+  return (vf)_mm256_maskload_ps(p, (__m256i)first(count));
+#else
+  vf v = {};
+  memcpy(&v, p, 4 * (size_t)count);
+  return v;
+#endif
+}
+
+SLAF_INLINE void store_part(float* p, vf v, int count) {
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1u), (__m512)v);
+#elif SLAF_LANES == 8 && defined(__AVX__)
+  _mm256_maskstore_ps(p, (__m256i)first(count), (__m256)v);
+#else
+  memcpy(p, &v, 4 * (size_t)count);
+#endif
+}
+
+// Zero beyond the first lanes, also where v is not finite.
+SLAF_INLINE vf keep(vf v, vi mask) { return (vf)((vi)v & mask); }
+
+SLAF_INLINE double total(vf v) {
+  alignas(4 * SLAF_LANES) float b[W];
+  store(b, v);
+  for (int half = W / 2; half >= 4; half /= 2)
+    for (int i = 0; i < half; ++i) b[i] += b[i + half];
+  return ((double)b[0] + b[1]) + ((double)b[2] + b[3]);
+}
+
+// -- half types: widened into a buffer in L1 and narrowed from it, so that the kernels exist for float32 alone ------------------
+
+inline void widen_bfloat16(const uint16_t* from, float* to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t bits = (uint32_t)from[i] << 16;
+    memcpy(to + i, &bits, 4);
+  }
+}
+
+// To nearest even; a NaN stays one whose payload survives truncation.
+inline void narrow_bfloat16(const float* from, uint16_t* to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t bits;
+    memcpy(&bits, from + i, 4);
+    uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    to[i] = (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+  }
+}
+
+SLAF_INLINE float widen_one(uint16_t h) {
+  uint32_t magnitude = h & 0x7fffu, bits = magnitude << 13;
+  float f;
+  memcpy(&f, &bits, 4);
+  f *= 0x1p112f;  // moves the exponent and normalises subnormals
+  memcpy(&bits, &f, 4);
+  bits |= magnitude >= 0x7c00u ? 0x7f800000u : 0u;
+  bits |= (uint32_t)(h & 0x8000u) << 16;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+
+SLAF_INLINE uint16_t narrow_one(float f) {
+  uint32_t bits;
+  memcpy(&bits, &f, 4);
+  uint32_t a = bits & 0x7fffffffu, sign = (bits >> 16) & 0x8000u;
+  float small;
+  memcpy(&small, &a, 4);
+  small += 0.5f;  // its last place is float16's smallest step: the addition rounds to nearest even
+  uint32_t low;
+  memcpy(&low, &small, 4);
+  low -= 0x3f000000u;
+  uint32_t normal = (a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13;
+  uint32_t out = a < 0x38800000u ? low : normal;
+  out = a >= 0x47800000u ? 0x7c00u : out;
+  out = a > 0x7f800000u ? 0x7e00u : out;
+  return (uint16_t)(out | sign);
+}
+
+inline void widen_float16(const uint16_t* from, float* to, int64_t n) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(from + i))));
+#endif
+  for (; i < n; ++i) to[i] = widen_one(from[i]);
+}
+
+inline void narrow_float16(const float* from, uint16_t* to, int64_t n) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= n; i += 8) _mm_storeu_si128((__m128i*)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+#endif
+  for (; i < n; ++i) to[i] = narrow_one(from[i]);
+}
+
+}  // namespace
