@@ -34,7 +34,7 @@ from typing import Any
 import torch
 
 from _speed.cases import PEERS, TABLES, Table, goals_of
-from _speed.network import train
+from _speed.network import images, train
 from _speed.report import goals_missed, network_text, table_text
 from _speed.worker import measured
 
@@ -194,6 +194,13 @@ def arguments() -> argparse.Namespace:
         folder = getattr(given, name)
         if folder is not None and not folder.is_dir():
             parser.error(f"--{name} {folder} is no folder")
+    if given.data is not None:
+        from slaf.core import SlafError
+
+        try:
+            images(given.data, 1)
+        except SlafError as error:
+            parser.error(f"--data: {error}")
     given.threads = [int(n) for n in (given.threads or ("1" if given.quick else "1,2")).split(",")]
     given.rounds = given.rounds or (2 if given.quick else 31)
     return given

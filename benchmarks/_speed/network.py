@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .measure import interval
 
-__all__ = ["ACTIVATIONS", "train"]
+__all__ = ["ACTIVATIONS", "images", "train"]
 
 ACTIVATIONS = {
     "normalised slaf": "slaf(basis=power, degree=5, share=channel, normalize=batch)",
@@ -25,11 +25,12 @@ BATCH = 128
 def images(folder: Path | None, count: int) -> tuple[Tensor, Tensor]:
     """The first training images and labels of a folder of IDX files; without one, random strokes in ten classes."""
     if folder is not None:
-        from slaf.data import idx_pairs, read_idx
+        from slaf.core import SlafError
+        from slaf.data.idx import idx_pairs, read_idx
 
         pairs = [p for p in idx_pairs(folder) if not p.test] or list(idx_pairs(folder))
         if not pairs:
-            raise SystemExit(f"{folder} holds no IDX files such as train-images-idx3-ubyte")
+            raise SlafError(f"{folder} holds no IDX files such as train-images-idx3-ubyte")
         x, y = read_idx(pairs[0].images, (3,))[:count], read_idx(pairs[0].labels, (1,))[:count]
         return (x[:, None].float() / 255 - 0.13) / 0.31, y.long()
     made = torch.Generator().manual_seed(0)

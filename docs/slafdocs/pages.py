@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from slaf.core import SlafError, activations, names, nearest
 
-from . import contract, entry, gallery
+from . import contract, entry, gallery, speed
 
 __all__ = ["fill", "generated"]
 
@@ -37,6 +37,7 @@ def fill(markdown: str, path: str) -> str:
 
     def ask(match: re.Match[str]) -> str:
         makers = {"checks": contract.checks_table, "peers": contract.peers_table, "summary": lambda: contract.summary(names())}
+        makers |= speed.makers()
         if match[1] not in makers:
             raise SlafError(f"nothing is called {match[1]!r} here{nearest(match[1], makers)}")
         return makers[match[1]]()
