@@ -132,7 +132,7 @@ def _torch_activation(module: nn.Module) -> Activation | None:
     from slaf.surgery.kinds import module_rule
 
     rule = module_rule(module)
-    if rule is None or rule[0].group != "activation":
+    if rule is None or rule[0].group != "activation" or isinstance(module, nn.Identity):  # a shortcut, or what dropout became
         return None
     kind, arguments = rule[0].kind, rule[1]
     if not isinstance(module, nn.PReLU):
