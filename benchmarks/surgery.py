@@ -1,7 +1,8 @@
-"""What audit and swap cost as a model grows, and on a ViT.
+"""What audit and swap cost as a model grows, and on a ViT; how far swaps move.
 
 python benchmarks/surgery.py            chains of 10 to 500 sites, then ViT-Base's shape with 12 layers (random weights)
-python benchmarks/surgery.py --quick    fewer sites, a small ViT
+python benchmarks/surgery.py --drift    families in small models: the worst site, the output, top-1, on held-out inputs
+python benchmarks/surgery.py --quick    fewer sites, a small ViT; with --drift fewer families and models
 
 The last column is seconds a site; where it stays the same, the cost is linear. The exponent is the slope of log(seconds) over log(sites)
 from the second size on.
@@ -68,7 +69,14 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer sites, a small ViT")
-    sizes = [5, 10, 20] if parser.parse_args().quick else [10, 50, 100, 200, 500]
+    parser.add_argument("--drift", action="store_true", help="how far families move models, as a table in Markdown")
+    options = parser.parse_args()
+    if options.drift:
+        import surgery_drift
+
+        surgery_drift.main(options.quick)
+        return 0
+    sizes = [5, 10, 20] if options.quick else [10, 50, 100, 200, 500]
     layers, width = (2, 192) if sizes[-1] == 20 else (12, 768)
     rules = {"gelu": "rational(5,4)"}
     slaf.swap(*_swapped(chain(2), rules))  # what is imported and cached once
