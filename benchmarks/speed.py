@@ -120,9 +120,8 @@ def about(given: argparse.Namespace) -> dict[str, Any]:
     from slaf import kernels
 
     backend = getattr(kernels, "backend", None)
-    command = "python benchmarks/speed.py" + "".join(f" --{k} {getattr(given, k)}" for k in ("only",) if getattr(given, k))
     return {
-        "command": command + (" --quick" if given.quick else ""),
+        "command": command(sys.argv[1:]),
         "quick": given.quick,
         "machine": machine(),
         "cores": os.cpu_count(),
@@ -134,6 +133,11 @@ def about(given: argparse.Namespace) -> dict[str, Any]:
         "python": platform.python_version(),
         "backend": str(backend()) if callable(backend) else "plain torch (there is no other)",
     }
+
+
+def command(words: list[str]) -> str:
+    """As it was given; of an absolute path its last part, of the machine nothing."""
+    return " ".join(["python benchmarks/speed.py", *(Path(w).name if Path(w).is_absolute() else w for w in words)])
 
 
 def machine() -> str:

@@ -83,7 +83,7 @@ def table(found: dict[str, Any], name: str) -> str:
         cells += [_ratio(r, key) for key in keys for r in every]
         cells.append(_mark(row, "saved", _number(row["saved"])) if "saved" in row else "")
         cells += [f"{row['relative_error']:.4f}"] if name == "bf16" else []
-        lines.append(first + "".join(f"<td>{cell}</td>" for cell in cells))
+        lines.append(first + "".join(f'<td style="white-space: nowrap">{cell}</td>' for cell in cells))
     shape = "×".join(map(str, chosen[0]["shape"]))
     caption = f"{chosen[0]['title']}: {shape}{', channels-last' if chosen[0]['channels_last'] else ''}"
     head = "".join(f"<th>{h}</th>" for h in heads)
@@ -201,6 +201,6 @@ def picture(found: dict[str, Any], name: str = "4d") -> str:
     inside = "".join(parts)
     key = "Blue: one thread; orange: two threads; green bar: the goal. " if len(chosen) > 1 else "Green bar: the goal. "
     return (
-        f'<figure><svg class="slaf-plot" role="img" aria-label="{label}" viewBox="0 0 {width} {bottom + 4}" {style}>{inside}</svg>'
+        f'<figure style="width: 100%"><svg class="slaf-plot" role="img" aria-label="{label}" viewBox="0 0 {width} {bottom + 4}" {style}>{inside}</svg>'
         f"<figcaption>{label}. {key}The numbers are in the table below.</figcaption></figure>"
     )
