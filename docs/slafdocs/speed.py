@@ -200,7 +200,5 @@ def picture(found: dict[str, Any], name: str = "4d") -> str:
     style = 'style="font-size: 11px; fill: var(--slaf-ink)"'
     inside = "".join(parts)
     key = "Blue: one thread; orange: two threads; green bar: the goal. " if len(chosen) > 1 else "Green bar: the goal. "
-    return (
-        f'<figure style="width: 100%"><svg class="slaf-plot" role="img" aria-label="{label}" viewBox="0 0 {width} {bottom + 4}" {style}>{inside}</svg>'
-        f"<figcaption>{label}. {key}The numbers are in the table below.</figcaption></figure>"
-    )
+    svg = f'<svg class="slaf-plot" role="img" aria-label="{label}" viewBox="0 0 {width} {bottom + 4}" {style}>{inside}</svg>'
+    return f'<figure style="width: 100%">{svg}<figcaption>{label}. {key}The numbers are in the table below.</figcaption></figure>'
