@@ -3,8 +3,8 @@
 python benchmarks/nontemporal.py    needs a C compiler (cc) on x86-64; some seconds
 
 An ordinary store to a line that is not in the cache reads it first; a non-temporal one does not, and leaves the line out of the cache. So
-it saves over a quarter of the traffic where the result would not have stayed in the cache anyway, and costs a read from memory where it would.
-The last columns add what follows in a network: a pass that reads y.
+it saves over a quarter of the traffic where the result would not have stayed in the cache anyway, and costs a read from memory where it
+would. The last column adds what follows in a network: a pass that reads y.
 """
 
 from __future__ import annotations

@@ -158,19 +158,25 @@ def commit() -> str:
     return found[0] + ("+" if found[1] else "")
 
 
+def rounded(found: dict[str, Any]) -> dict[str, Any]:
+    """To four digits, so that what is printed and what is stored agree on what is met."""
+    return json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.4g}"))
+
+
 def write(path: Path, document: dict[str, Any]) -> None:
     """One line a row, so that a change shows what changed."""
-    rounded = json.loads(json.dumps(document), parse_float=lambda text: float(f"{float(text):.4g}"))
+    document = dict(document)
 
     def line(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
 
-    networks = ",\n".join(f"  {line(n)}" for n in rounded.pop("network"))
+    networks = ",\n".join(f"  {line(n)}" for n in document.pop("network"))
     tables = []
-    for table in rounded.pop("tables"):
-        inside = ",\n".join(f"   {line(row)}" for row in table.pop("rows"))
-        tables.append(f'  {line(table)[:-1]}, "rows": [\n{inside}\n  ]}}')
-    head = "".join(f" {line(k)}: {line(v)},\n" for k, v in rounded.items())
+    for table in document.pop("tables"):
+        inside = ",\n".join(f"   {line(row)}" for row in table["rows"])
+        about_it = line({k: v for k, v in table.items() if k != "rows"})
+        tables.append(f'  {about_it[:-1]}, "rows": [\n{inside}\n  ]}}')
+    head = "".join(f" {line(k)}: {line(v)},\n" for k, v in document.items())
     text = f'{{\n{head} "network": [\n{networks}\n ],\n "tables": [\n' + ",\n".join(tables) + "\n ]\n}\n"
     temporary = path.with_suffix(".part")
     temporary.write_text(text, encoding="utf-8")
@@ -219,10 +225,10 @@ def main() -> int:
     print("\n".join(f"{k}: {v}" for k, v in document.items() if v not in ([], "")), flush=True)
     for table in TABLES:
         for threads in given.threads if table.name in given.chosen else ():
-            document["tables"].append(measure(table, threads, given))
+            document["tables"].append(rounded(measure(table, threads, given)))
             print("\n" + table_text(document["tables"][-1], not given.quick), flush=True)
     for threads in given.threads if "network" in given.chosen else ():
-        document["network"].append(network(threads, given))
+        document["network"].append(rounded(network(threads, given)))
         print("\n" + network_text(document["network"][-1]), flush=True)
     missed, count = goals_missed(document["tables"])
     if count and not given.quick:
