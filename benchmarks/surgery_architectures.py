@@ -106,7 +106,9 @@ def main() -> int:
         same = all(torch.equal(undone[k], v) for k, v in model.state_dict().items()) and list(undone) == list(model.state_dict())
         listed = ", ".join(f"{n} {kind}" for kind, n in calls.items())
         print(
-            f"{model_class:34} {drift:8.1e}  {'bitwise' if same else 'DIFFERS'}  {listed}{f'; NOT SWAPPED: {len(missed)}' if missed else ''}"
+            not_swapped = f"; {len(missed)} not swapped" if missed else ""
+            undo = 'bitwise' if same else 'DIFFERS'
+            print(f"{model_class:34} {drift:8.1e}  {undo}  {listed}{not_swapped}")
         )
     return 0
 
