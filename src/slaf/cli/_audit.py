@@ -56,6 +56,7 @@ def page(audit: Audit) -> str:
 <title>{text(audit.model)} · slaf audit</title>
 <style>
 {style}
+.seen {{ fill: var(--accent); }}
 </style>
 </head>
 <body>
