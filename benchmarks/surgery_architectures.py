@@ -105,11 +105,8 @@ def main() -> int:
         undone = slaf.undo(swapped).state_dict()
         same = all(torch.equal(undone[k], v) for k, v in model.state_dict().items()) and list(undone) == list(model.state_dict())
         listed = ", ".join(f"{n} {kind}" for kind, n in calls.items())
-        print(
-            not_swapped = f"; {len(missed)} not swapped" if missed else ""
-            undo = 'bitwise' if same else 'DIFFERS'
-            print(f"{model_class:34} {drift:8.1e}  {undo}  {listed}{not_swapped}")
-        )
+        not_swapped = f"; {len(missed)} not swapped" if missed else ""
+        print(f"{model_class:34} {drift:8.1e}  {'bitwise' if same else 'DIFFERS'}  {listed}{not_swapped}")
     return 0
 
 
