@@ -148,16 +148,18 @@ class Activation(_Described):
         self._require_scalar("lipschitz")
         return steepest(self, lower, upper)
 
-    def critical_points(self, lower: float = -10.0, upper: float = 10.0) -> list[float]:
+    def critical_points(self, lower: float = -10.0, upper: float = 10.0, site: int | None = None) -> list[float]:
         """The isolated points of [lower, upper] where f' = 0 or changes sign, kinks included, sorted.
 
-        As claimed; where nothing is claimed, by interval arithmetic over the formula, so that none is missed.
+        As claimed; where nothing is claimed, by interval arithmetic over the formula, so that none is missed. ``site`` chooses the
+        channel or unit; it may be left out where all have the same function.
 
         Raises:
-            SlafError: nothing is claimed and there is no formula, or there are more than a thousand.
+            SlafError: nothing is claimed and there is no formula, there are more than a thousand, channels differ and no ``site`` is
+                given, or there is no such site.
         """
         self._require_scalar("critical_points")
-        return turning_points(self, float(lower), float(upper))
+        return turning_points(self, float(lower), float(upper), site)
 
     def gain(self) -> float:
         """1/√(E f(z)²), z ~ N(0, 1): weights of variance gain²/fan_in keep the variance of the pre-activations."""
@@ -195,10 +197,10 @@ class Activation(_Described):
     def expression(self, site: int = 0) -> Any:  # noqa: ARG002 - for families with several functions
         """f as a sympy expression in ``x``, the fixed parameters put in, the learnable ones as symbols unless they are one number.
 
-        ``site`` chooses the channel or unit where a family has several functions.
+        ``site`` chooses the channel or unit where a family has several functions; then all parameters are put in.
 
         Raises:
-            SlafError: no formula is claimed.
+            SlafError: no formula is claimed, or there is no such site.
         """
         numbers = {n: v for n, v in ((n, self._number(n)) for n in self.facts.params) if v is not None}
         return substituted(self._formula_expression(), numbers)

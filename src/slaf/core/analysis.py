@@ -14,7 +14,7 @@ from .errors import SlafError
 from .extremes import derivative_of, is_continuous, range_on
 from .intervals import enclose
 from .quadrature import gauss_legendre, standard_normal_nodes
-from .sharing import Sharing
+from .sharing import Sharing, check_site
 
 if TYPE_CHECKING:
     from .activation import Activation
@@ -123,28 +123,48 @@ def _jump_inside(activation: Activation, expression: Any, a: Tensor, b: Tensor) 
     return torch.stack([(a <= k) & (k <= b) for k in kinks]).any(0) if kinks else torch.zeros_like(a, dtype=torch.bool)
 
 
-def turning_points(activation: Activation, lower: float, upper: float) -> list[float]:
-    """The isolated points of [lower, upper] where f' = 0 or changes sign."""
+def turning_points(activation: Activation, lower: float, upper: float, site: int | None = None) -> list[float]:
+    """The isolated points of [lower, upper] where f' = 0 or changes sign, of the function of ``site``."""
+    site = _the_site(activation, lower, upper, site)
+    alone = getattr(activation, "alone", None)
+    if alone is not None and activation._several():
+        return turning_points(alone(site), lower, upper)
     facts = activation.facts
     kinks = [float(k) for k in facts.kinks or () if lower <= k <= upper]
     if facts.critical_points is not None:
         inside = (float(p) for p in facts.critical_points if lower <= p <= upper)
-        return sorted({*inside, *(k for k in kinks if _turns(activation, k))})
-    expression = activation.expression()
+        return sorted({*inside, *(k for k in kinks if _turns(activation, k, site))})
+    expression = activation.expression(site)
     slope = derivative_of(expression)
     found = _zeros(slope, lower, upper)
     if len(found) > MAX_POINTS:
         raise SlafError(
             f"{activation.name} has more than {MAX_POINTS} critical points on [{lower:g}, {upper:g}]; ask for a shorter interval"
         )
-    return sorted({*found, *(k for k in kinks if _turns(activation, k))})
+    return sorted({*found, *(k for k in kinks if _turns(activation, k, site))})
 
 
-def _turns(activation: Activation, kink: float) -> bool:
+def _the_site(activation: Activation, lower: float, upper: float, site: int | None) -> int:
+    """The one that is given, or 0 where all have the same function."""
+    values = activation.curves(torch.linspace(lower, upper, 65, dtype=torch.float64, device=_device(activation)))
+    sites = values.shape[1]
+    if site is not None:
+        return check_site(site, sites)
+    if not torch.equal(values, values[:, :1].expand_as(values)):
+        raise SlafError(f"{activation.name} has {sites} functions that differ; choose one with site=0 … {sites - 1}")
+    return 0
+
+
+def _device(activation: Activation) -> torch.device | None:
+    return next((t.device for t in (*activation.parameters(), *activation.buffers())), None)
+
+
+def _turns(activation: Activation, kink: float, site: int) -> bool:
     """Whether f' has different signs on the two sides."""
     h = 1e-6 * max(1.0, abs(kink))
-    sides = activation.derivative(torch.tensor([kink - h, kink + h], dtype=torch.float64)).detach()
-    left, right = sides.sign().tolist()
+    sides = torch.tensor([kink - h, kink + h], dtype=torch.float64, device=_device(activation))
+    slopes = activation.derivative(activation._spread(sides)).detach().reshape(2, -1)[:, site]
+    left, right = slopes.sign().tolist()
     return left != right
 
 

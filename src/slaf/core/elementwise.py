@@ -12,7 +12,7 @@ from .activation import Activation
 from .catalogue import activations
 from .errors import SlafError, nearest
 from .facts import Facts
-from .sharing import Sharing, broadcast
+from .sharing import Sharing, broadcast, check_site
 
 __all__ = ["Elementwise", "activation"]
 
@@ -111,6 +111,26 @@ class Elementwise(Activation):
                 value = broadcast(theta, self.sharing.shape(x, theta.shape[0])).to(x.dtype)
             values[name] = value
         return values
+
+    def alone(self, site: int = 0) -> Elementwise:
+        """The function of one channel or unit as a module of its own, for input of any shape.
+
+        Raises:
+            SlafError: there is no such site.
+        """
+        check_site(site, 1 if self.sharing is None else self.sharing.sites)
+        values: dict[str, Any] = {"inplace": self.inplace, **self._values}
+        twin = type(self)(**values)
+        for name, value in self.named_parameters():
+            rows = value.detach() if self.sharing is None else self.sharing.per_site(value.detach())
+            parameter = getattr(twin, name)
+            parameter.data = rows[site if len(rows) > 1 else 0].clone().reshape(parameter.shape)
+            parameter.requires_grad_(value.requires_grad)
+        return twin.train(self.training)
+
+    def expression(self, site: int | None = None) -> Any:
+        """f as a sympy expression in ``x``; without ``site``, learnable parameters that differ between channels are symbols."""
+        return super().expression() if site is None else super(Elementwise, self.alone(site)).expression()
 
     def facts_of_each(self) -> list[Facts]:
         learned = {n: p.detach().double().tolist() for n, p in self.named_parameters()}

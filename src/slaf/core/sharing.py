@@ -21,6 +21,17 @@ def _positive(argument: str, value: object) -> int:
     return value
 
 
+def check_site(site: object, sites: int) -> int:
+    """``site`` as the index of a channel or unit.
+
+    Raises:
+        SlafError: there is none such.
+    """
+    if isinstance(site, bool) or not isinstance(site, int) or not 0 <= site < sites:
+        raise SlafError(f"site must be an integer from 0 to {sites - 1}; got {site!r}")
+    return site
+
+
 class Sharing:
     """One θ per layer, channel, group of channels, or unit; never guessed from the input's shape.
 

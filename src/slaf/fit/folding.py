@@ -18,7 +18,7 @@ from .minimax import minimax
 from .piecewise import chebyshev_points, piecewise_linear_terms, polynomial_terms
 from .proof import Target, prove
 from .tables import fold_table
-from .target import Function, as_activation, curve
+from .target import Function, as_activation, curve, of_site
 
 __all__ = ["fold"]
 
@@ -78,7 +78,7 @@ def fold(
     """
     one_of("to", to, FORMS)
     one_of("breakpoints", breakpoints, ("equal_error", "uniform"))
-    module = as_activation(activation)
+    module, site = of_site(as_activation(activation), site)
     request = _Request(module, site, _interval(interval), to, outside)
     if tolerance is not None and not (isinstance(tolerance, (int, float)) and tolerance > 0):
         raise SlafError(f"tolerance must be a positive number; got {tolerance!r}")

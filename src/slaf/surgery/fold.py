@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from slaf.core import Activation, NormActivation, SlafError, Spec, facts, make
-from slaf.core.elementwise import Elementwise
 from slaf.fit import fold as fold_one
 from slaf.fit.folded import Folded
 from slaf.learnable.extended import Extended
@@ -245,19 +244,10 @@ def _each(act: Activation, to: str, interval: tuple[float, float], options: Mapp
 
 
 def _form(act: Activation, site: int | None, to: str, interval: tuple[float, float], options: Mapping[str, Any]) -> Folded:
-    """The form of one channel, by a twin of it alone where that is easily made: it is evaluated faster, and has an expression."""
-    if site is None:
-        return fold_one(act, to, interval, **options)
-    if isinstance(act, FrozenPolynomial):
-        return fold_one(act.alone(site), to, interval, **options)
-    if not isinstance(act, Elementwise) or act.sharing is None:
-        return fold_one(act, to, interval, site=site, **options)
-    fixed = {n: value for n in act.claims.params if not isinstance(value := getattr(act, n), torch.Tensor)}
-    twin = make(Spec(act.name, (), fixed)).double()
-    with torch.no_grad():
-        for name, parameter in twin.named_parameters():
-            parameter.copy_(act.sharing.per_site(getattr(act, name))[site if act.sharing.share != "layer" else 0])
-    return fold_one(twin, to, interval, **options)  # type: ignore[arg-type]
+    """The form of one channel."""
+    if site is not None and isinstance(act, FrozenPolynomial):
+        act, site = act.alone(site), None
+    return fold_one(act, to, interval, site=site, **options)
 
 
 def _refuse_overwritten_inputs(model: nn.Module, example: Any, sites: Mapping[nn.Module, list[Site]]) -> None:
