@@ -69,9 +69,8 @@ def test_the_module_is_left_as_it_was():
 
 
 def test_beyond_the_domain_the_ground_is_grey():
-    module = slaf.make("slaf(share=layer, input=identity)")
-    plain = len(curve(module).axes[0].patches)
-    module.domain = (-2.0, 9.0)
+    plain = len(curve(slaf.make("slaf(share=layer, input=identity)")).axes[0].patches)
+    module = slaf.make("slaf(share=layer, interval=(-2.0, 9.0))")
     assert len(curve(module).axes[0].patches) == plain + 1
 
 
