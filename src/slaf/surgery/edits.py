@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["Edits", "has_hooks", "paths"]
+__all__ = ["Edits", "hand_over_hooks", "has_hooks", "hides_activation", "paths"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _HOOK_OPTIONS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs", "_is_full_backward_hook")
@@ -24,6 +24,18 @@ def paths(model: nn.Module) -> dict[nn.Module, list[str]]:
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody listens to the module."""
     return any(getattr(module, name) for name in _HOOKS)
+
+
+def hand_over_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Who listens to the old module listens to the new one; their handles remove the hooks from both."""
+    for hooks in (*_HOOKS, *_HOOK_OPTIONS):
+        if hooks in old.__dict__:
+            new.__dict__[hooks] = old.__dict__[hooks]
+
+
+def hides_activation(parent: nn.Module, name: str) -> bool:
+    """Whether ``activation_relu_or_gelu`` of the parent must be 0, or else its fused path never calls the module of this name."""
+    return name == "activation" and isinstance(parent, nn.TransformerEncoderLayer)
 
 
 class Edits:
@@ -43,12 +55,10 @@ class Edits:
             for name, child in list(parent._modules.items()):
                 if child is not None and child in new:
                     self.set(parent._modules, name, new[child])
-                    if name == "activation" and isinstance(parent, nn.TransformerEncoderLayer):
-                        self.set(parent.__dict__, "activation_relu_or_gelu", 0)  # else its fused path never calls the module
+                    if hides_activation(parent, name):
+                        self.set(parent.__dict__, "activation_relu_or_gelu", 0)
         for module, other in new.items():
-            for hooks in (*_HOOKS, *_HOOK_OPTIONS):
-                if hooks in module.__dict__:
-                    other.__dict__[hooks] = module.__dict__[hooks]
+            hand_over_hooks(module, other)
         return new.get(root, root)
 
     def undo(self) -> None:

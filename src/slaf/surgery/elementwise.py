@@ -39,12 +39,21 @@ class CalledFunction:
             args[self.at] = x
         else:
             keywords[self.at] = x
-        result: Tensor = self.function(*args, **keywords)
+        try:
+            result: Tensor = self.function(*args, **keywords)
+        except RuntimeError:
+            if x.dtype != torch.float64:
+                raise
+            result = self.function(*(_wide(a) for a in args), **{k: _wide(v) for k, v in keywords.items()})
         return result
 
 
+def _wide(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
 class CalledModule:
-    """A module as a function of one tensor: in evaluation mode, without its hooks, never in place.
+    """A module as a function of one tensor: in evaluation mode, without its hooks, never in place; also of float64 in narrower modules.
 
     ``alone``: on a copy of the module's own attributes, so that what it remembers of its input stays as it is.
     """
@@ -54,6 +63,15 @@ class CalledModule:
 
     def __call__(self, x: Tensor) -> Tensor:
         module = _shallow(self.module) if self.alone else self.module
+        try:
+            return self._forward(module, x)
+        except RuntimeError:
+            if x.dtype != torch.float64 or all(t.dtype == x.dtype for t in (*module.parameters(), *module.buffers())):
+                raise
+            return self._forward(copy.deepcopy(module).double(), x)
+
+    @staticmethod
+    def _forward(module: nn.Module, x: Tensor) -> Tensor:
         flags = [(m, m.training) for m in module.modules()]
         try:
             for m, _ in flags:

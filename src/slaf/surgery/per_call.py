@@ -45,7 +45,8 @@ class PerCall(nn.Module):
         if call >= len(self.calls):
             if not self.last:
                 raise SlafError(
-                    f"the place is called more often than its {len(self.calls)} modules in one forward; last=True keeps the last"
+                    f"the place is called more often than its {len(self.calls)} modules in one forward; PerCall(…, last=True) keeps the "
+                    "last, and a swap with share='module' has one module for all calls"
                 )
             call = len(self.calls) - 1
         return self.calls[call](x)

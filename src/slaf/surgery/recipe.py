@@ -11,7 +11,7 @@ from torch import nn
 
 from slaf.core import SlafError, make
 
-from .replacements import Change, Replacement, install, revert
+from .replacements import Change, Replacement, install, number_format, revert
 
 __all__ = ["rebuild", "undo"]
 
@@ -43,20 +43,29 @@ def _keep(model: nn.Module, recipe: dict[str, Any] | None) -> None:
 def undo(model: nn.Module) -> nn.Module:
     """Revert the last :func:`swap` of ``model``, in place: the old activations come back as the very objects that they were.
 
-    Other weights stay as they are now. Returns the model.
+    Other weights stay as they are now, and so does the mode, training or evaluation. Returns the model.
 
     Raises:
         SlafError: nothing was swapped.
     """
+    if not isinstance(model, nn.Module):
+        raise SlafError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     stack = model.__dict__.get(CHANGES)
     if not stack:
         raise SlafError(f"there is nothing to undo: no activation of this {type(model).__name__} was swapped")
     earlier, changes = stack.pop()
+    modes = [change.owner._modules[change.name].training for change in changes if _was_module(change)]
     revert(changes)
+    for change, training in zip(filter(_was_module, changes), modes, strict=True):
+        change.before.train(training)
     if not stack:
         del model.__dict__[CHANGES]
     _keep(model, earlier)
     return model
+
+
+def _was_module(change: Change) -> bool:
+    return change.name is not None and isinstance(change.before, nn.Module)
 
 
 def rebuild(model: nn.Module, recipe: Mapping[str, Any] | str) -> nn.Module:
@@ -76,14 +85,19 @@ def rebuild(model: nn.Module, recipe: Mapping[str, Any] | str) -> nn.Module:
         >>> fresh = slaf.rebuild(Net(), json.loads(Path("recipe.json").read_text()))
         >>> fresh.load_state_dict(torch.load("weights.pt", weights_only=True))
     """
+    if not isinstance(model, nn.Module):
+        raise SlafError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     replacements = _read(recipe)
-    parameter = next(model.parameters(), None)
-    device = None if parameter is None else parameter.device
-    with torch.device("cpu"):  # start values are computed, which the meta device cannot
-        made = [(r, [make(a).to(device).train(model.training) for a in r.activations]) for r in replacements]
-    changes = install(model, made)
+    changes = install(model, [(r, _made(model, r)) for r in replacements])
     record(model, replacements, changes)
     return model
+
+
+def _made(model: nn.Module, replacement: Replacement) -> list[nn.Module]:
+    with torch.device("cpu"):  # start values are computed, which the meta device cannot
+        new: list[nn.Module] = [make(activation) for activation in replacement.activations]
+    form = number_format(model, replacement.paths[0])
+    return new if form is None else [module.to(*form) for module in new]
 
 
 def _read(recipe: Mapping[str, Any] | str) -> list[Replacement]:

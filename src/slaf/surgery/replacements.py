@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from slaf.core import SlafError
 
+from .edits import hides_activation
 from .places import Place
 from .rewrite import PerCall, reroute, restore, routes_of
 
-__all__ = ["Change", "Replacement", "install", "revert"]
+__all__ = ["Change", "Replacement", "install", "number_format", "revert"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Change:
 
 
 _ABSENT = "absent"
+FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def install(model: nn.Module, replacements: Sequence[tuple[Replacement, Sequence[nn.Module]]]) -> list[Change]:
@@ -126,9 +129,28 @@ def _set(owner: nn.Module, name: str, new: nn.Module, done: list[Change], existi
             raise SlafError(f"the model has no module or attribute {existing!r}; the recipe was made for another one")
     if existing is None and (before is not _ABSENT or hasattr(owner, name)):
         raise SlafError(f"{type(owner).__name__} has an attribute {name!r} already")
+    new.train(before.training if isinstance(before, nn.Module) else owner.training)
+    if hides_activation(owner, name):
+        done.append(Change(owner, "activation_relu_or_gelu", owner.__dict__["activation_relu_or_gelu"]))
+        owner.__dict__["activation_relu_or_gelu"] = 0
     done.append(Change(owner, name, before))
     if name in owner._modules:
         owner._modules[name] = new  # keeps the order of registration
     else:
         owner.__dict__.pop(name, None)
         owner.add_module(name, new)
+
+
+def number_format(model: nn.Module, path: str) -> tuple[torch.device, torch.dtype] | None:
+    """Device and dtype of the floating parameters nearest to a path: of the module there, or the innermost around it that has some."""
+    while True:
+        try:
+            around: nn.Module | None = model.get_submodule(path)
+        except AttributeError:  # a function that an attribute holds, or a module that a recipe makes
+            around = None
+        for parameter in () if around is None else around.parameters():
+            if parameter.dtype in FLOATING:
+                return parameter.device, parameter.dtype
+        if not path:
+            return None
+        path = path.rpartition(".")[0]

@@ -35,9 +35,15 @@ def choose(rules: Rules, sites: Sequence[Site]) -> list[tuple[Site, str]]:
     usable = [site for site in sites if site.group == "activation"]
     for key in wanted:
         if not any(matches(key, site) for site in usable):
-            raise SlafError(_nothingmatches(key, sites, usable))
-    chosen = ((site, next((new for key, new in wanted.items() if matches(key, site)), None)) for site in usable)
-    return [(site, new(site) if callable(new) else new) for site, new in chosen if new is not None]
+            raise SlafError(_nothing_matches(key, sites, usable))
+    out = []
+    for site in usable:
+        key, new = next(((key, new) for key, new in wanted.items() if matches(key, site)), ("", None))
+        if callable(new):
+            new = _string(key, new(site))
+        if new is not None:
+            out.append((site, str(new)))
+    return out
 
 
 def _string(key: Key, value: Any) -> str | Callable[[Site], str] | None:
@@ -59,7 +65,7 @@ def matches(key: Key, site: Site) -> bool:
     return key == site.kind or any(fnmatchcase(name, key) for name in (site.name, *site.paths, site.path))
 
 
-def _nothingmatches(key: Key, sites: Sequence[Site], usable: Sequence[Site]) -> str:
+def _nothing_matches(key: Key, sites: Sequence[Site], usable: Sequence[Site]) -> str:
     other = next((site for site in sites if matches(key, site)), None)
     if other is not None:
         return f"{_word(key)} means {other.name} ({other.kind}), which is no elementwise activation and cannot be swapped"

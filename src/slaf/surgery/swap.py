@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slaf.core import SlafError, Spec, make, one_of
+from slaf.core import Activation, SlafError, Spec, make, one_of
 
 from .audit import audit
 from .comparison import Compared, SiteDrift, SwapReport
-from .drift import drift_of
+from .drift import drift_of, run
+from .edits import hand_over_hooks
 from .fitting import Fitted, fit_to
-from .observe import batches, call, untouched
+from .observe import batches, untouched
 from .recipe import record
-from .replacements import Replacement, install, revert
+from .replacements import Replacement, install, number_format, revert
 from .rules import Rules, choose, matches
 from .site import Site
 from .targets import Slot, Target, targets
@@ -66,19 +67,23 @@ def swap(
         one_of("share", share, ("call", "module"))
     fitted_on, tested_on, held = _examples(example, held_out)
     found = audit(model, fitted_on)
-    wanted, missed = targets(model, choose(rules, found), found, share)
+    chosen = choose(rules, found)
+    if not chosen:
+        raise SlafError("the rules keep every activation as it is, so there is nothing to swap")
+    wanted, missed = targets(model, chosen, found, share)
     if not wanted:
         raise SlafError(f"none of the sites that the rules mean can be swapped: {missed[0]}")
-    parameter = next(model.parameters(), None)
-    device = None if parameter is None else parameter.device
-    fits = [[_fit(slot, outside, device) for slot in target.slots] for target in wanted]
+    if any(target.paths == ("",) and target.place is None for target in wanted):
+        name = type(model).__name__
+        raise SlafError(f"model is itself the activation ({name}); put it into an nn.Sequential, in which it can be replaced")
+    fits = [[_fit(slot, outside, model, target.paths[0]) for slot in target.slots] for target in wanted]
     changed = model if inplace else _copied(model)
     before, sites = _side_by_side(changed, wanted, fits, tested_on)
     new = [(_replacement(t, f), [fitted.module for fitted in f]) for t, f in zip(wanted, fits, strict=True)]
+    _hand_over_hooks(changed, wanted, fits)
     changes = install(changed, new)
     try:
-        with untouched(changed):
-            output = drift_of(before, call(changed, tested_on))
+        output = drift_of(before, _outputs(changed, tested_on))
     except BaseException:
         revert(changes)
         raise
@@ -103,7 +108,24 @@ def unshare(model: nn.Module, example: Any, where: str | Callable[[Site], bool] 
 
 
 def _as_it_is(site: Site) -> str:
+    try:
+        make(site.kind, **site.arguments)
+    except SlafError:  # a weight's value or shape, which the fit finds out
+        return site.kind
     return str(Spec(site.kind, (), site.arguments))
+
+
+def _outputs(model: nn.Module, examples: list[Any]) -> list[Any]:
+    """One output for each, in evaluation mode."""
+    with untouched(model):
+        return [run(model, batch) for batch in examples]
+
+
+def _hand_over_hooks(model: nn.Module, wanted: Sequence[Target], fits: Sequence[Sequence[Fitted]]) -> None:
+    for target, each in zip(wanted, fits, strict=True):
+        for slot, fitted in zip(target.slots, each, strict=True):
+            if slot.sites[0].how == "module":
+                hand_over_hooks(model.get_submodule(slot.sites[0].path), fitted.module)
 
 
 def _examples(example: Any, held_out: Any) -> tuple[list[Any], list[Any], bool]:
@@ -124,13 +146,14 @@ def _copied(model: nn.Module) -> nn.Module:
         raise SlafError(f"swap cannot copy the model ({problem}); {hint}") from None
 
 
-def _fit(slot: Slot, outside: str, device: torch.device | None) -> Fitted:
+def _fit(slot: Slot, outside: str, model: nn.Module, path: str) -> Fitted:
     site = slot.sites[0]
     try:
         fitted = fit_to(slot.spec, _of_one_number(site), slot.inputs(), kinks=_kinks(site), outside=outside, **slot.channels())
     except SlafError as reason:
         raise SlafError(f"{site.name} ({site.kind}) cannot become {slot.spec}: {reason}") from None
-    fitted.module.to(device=device, dtype=site.dtype)
+    device, dtype = number_format(model, path) or (None, site.dtype)
+    fitted.module.to(device=device, dtype=dtype)
     return fitted
 
 
@@ -156,7 +179,7 @@ def _by_channel(site: Site) -> bool:
     """Whether the old activation takes nothing but inputs of its own number of channels."""
     try:
         with torch.no_grad():
-            site.target(torch.zeros(site.num_channels + 1))
+            site.target(torch.zeros(site.num_channels + 1, dtype=site.dtype))
     except (RuntimeError, SlafError):
         return len(site.shape) > 1
     return False
@@ -164,11 +187,12 @@ def _by_channel(site: Site) -> bool:
 
 def _kinks(site: Site) -> tuple[float, ...]:
     """Of the old function, where slaf knows it."""
+    module: Any = getattr(site.target, "module", None)
     try:
-        facts: Any = make(site.kind, **site.arguments).facts
+        known: Any = module if isinstance(module, Activation) else make(_as_it_is(site))
     except SlafError:
         return ()
-    return tuple(float(k) for k in facts.kinks or ())
+    return tuple(float(k) for k in known.facts.kinks or ())
 
 
 def _replacement(target: Target, fits: Sequence[Fitted]) -> Replacement:
@@ -182,16 +206,14 @@ def _side_by_side(
 
     So it is also proven that the new places are where the old functions were: the outputs are the same as before.
     """
-    with untouched(changed):
-        before = call(changed, tested_on)
+    before = _outputs(changed, tested_on)
     compared = [
         [Compared(slot.sites[0].target, fitted.module, (fitted.low, fitted.high)) for slot, fitted in zip(target.slots, f, strict=True)]
         for target, f in zip(wanted, fits, strict=True)
     ]
     changes = install(changed, [(_replacement(t, f), c) for t, f, c in zip(wanted, fits, compared, strict=True)])
     try:
-        with untouched(changed):
-            again = call(changed, tested_on)
+        again = _outputs(changed, tested_on)
     finally:
         revert(changes)
     if not drift_of(before, again).max_abs <= 1e-5 * max(1.0, drift_of(before, again).size):

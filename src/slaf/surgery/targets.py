@@ -73,6 +73,8 @@ def targets(
         if first.how != "call" and (len(calls) == 1 or not _split(model, first, share)):
             if len(group) < len(calls):
                 missed.append(f"{first.name} shares its parameters with {len(calls) - len(group)} calls that no rule means")
+            elif reason := _differ(group):
+                missed.append(f"{first.name}: {reason}")
             else:
                 out.append(Target([_joined(group)], _all_paths(first)))
         elif first.how == "module" and len({s.path for s in calls}) == len(calls):
@@ -126,12 +128,20 @@ def _by_place(
         problem = "its place in the source is not known" if place is None else place.problem
         if problem is None and len(here) < runs and share != "module":
             problem = f"its place runs {runs} times, of which the rules mean {len(here)}"
+        if problem is None and share == "module":
+            problem = _differ(here)
         if problem is not None or place is None:
             where = "" if place is None else f" ({place.file}:{place.line}: {place.text})"
             missed.append(f"{site.name}{where}: {problem}")
             continue
         slots = [_joined(here)] if share == "module" else [Slot([s], spec) for s, spec in here]
         out.append(Target(slots, (owner,), place, names.fresh(owner, site.kind)))
+
+
+def _differ(group: Sequence[tuple[Site, str]]) -> str | None:
+    """Why calls cannot have one activation: the rules want several."""
+    wanted = list(dict.fromkeys(spec for _, spec in group))
+    return f"its calls have one activation together, and the rules want {' and '.join(wanted)}" if len(wanted) > 1 else None
 
 
 class _Names:
