@@ -1,18 +1,21 @@
 """Two primitives: ``series``, Σⱼ cⱼ φⱼ(u), and ``moments``, the means of φⱼ(u), with u = (x - center)·rscale.
 
-Each is defined in plain torch. In eager mode an autograd function keeps only x for backward, whatever the degree; its backward is
-written with the same primitives, so it can be differentiated again. Inside functorch transforms, forward-mode differentiation,
-compilation and export the plain definition runs, where a custom function would have no correct jvp or vmap.
-Half types are computed in float32.
+Each is defined in plain torch. In eager mode an autograd function keeps only x for backward, whatever the degree, and runs the native
+kernels where they take the input. Its backward under ``create_graph=True`` is written with the same primitives, so it can be
+differentiated again. Inside functorch transforms, forward-mode differentiation, compilation and export the plain definition runs, where
+a custom function would have no correct jvp or vmap. Half types are computed in float32.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from . import raw
+from .dispatch import MAX_DEGREE, Layout, family, place, transformed
 from .recurrence import Recurrence
 
 __all__ = ["moments", "series"]
@@ -21,16 +24,6 @@ __all__ = ["moments", "series"]
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """float64 for float64, float32 for everything narrower."""
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _transformed() -> bool:
-    """Whether autograd functions must be avoided here: functorch, forward AD, compilation, tracing, export."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._functorch.maybe_current_level() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-    )
 
 
 def standardize(x: Tensor, center: Tensor | None, rscale: Tensor | None) -> Tensor:
@@ -87,28 +80,81 @@ def differentiate(c: Tensor, recurrence: Recurrence) -> Tensor:
     return flat.reshape(columns, *c.shape[1:])
 
 
+def native_place(x: Tensor, degree: int, recurrence: Recurrence, *shapes: tuple[int, ...] | None) -> tuple[Layout, int] | None:
+    """Where and as which family the kernels evaluate a series whose θ have ``shapes``; ``None`` where the definition must run."""
+    code = None if torch.compiler.is_compiling() else family(recurrence)
+    if code is None or not 1 <= degree <= MAX_DEGREE:
+        return None
+    layout = place(x, *(shape for shape in shapes if shape is not None))
+    return None if layout is None else (layout, code)
+
+
+def _shapes(*theta: Tensor | None) -> list[torch.Size | None]:
+    return [None if t is None else t.shape for t in theta]
+
+
+def _tables(layout: Layout, *theta: Tensor | None) -> list[Tensor | None]:
+    return [None if t is None else raw.table(t[None], layout) for t in theta]
+
+
+# Both functions take ctx in forward: with setup_context, torch inspects the signature at every call, which costs more than a small kernel.
+# functorch, which needs setup_context, never gets here.
 class _Series(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, c: Tensor, center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence) -> Tensor:
-        return clenshaw(standardize(x, center, rscale), c, recurrence).to(x.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG004
-        x, c, center, rscale, ctx.recurrence = inputs
+    def forward(ctx: Any, x: Tensor, c: Tensor, center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence) -> Tensor:
+        ctx.recurrence = recurrence
         ctx.save_for_backward(x, c, center, rscale)
+        found = native_place(x, len(c) - 1, recurrence, c.shape[1:], *_shapes(center, rscale))
+        if found is not None:
+            layout, code = found
+            return raw.series_forward(x, layout, code, raw.table(c, layout), *_tables(layout, center, rscale))
+        return _defined(x, c, center, rscale, recurrence).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        x, c, center, rscale = ctx.saved_tensors
-        need_x, need_c, need_center, need_rscale, _ = ctx.needs_input_grad
-        g = g.to(c.dtype)
-        gx = gc = gcenter = grscale = None
-        if need_c:
-            gc = _project(g, standardize(x, center, rscale), c, ctx.recurrence)
-        if need_x or need_center or need_rscale:
-            slope = series(x, differentiate(c, ctx.recurrence), center, rscale, ctx.recurrence, dtype=c.dtype)
-            gx, gcenter, grscale = _input_gradients(g * slope, x, center, rscale, (need_x, need_center, need_rscale))
-        return gx, gc, gcenter, grscale, None
+        found = None if torch.is_grad_enabled() else _native_gradients(ctx, g)
+        return (*(_plain_gradients(ctx, g) if found is None else found), None)
+
+
+def _native_gradients(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...] | None:
+    """The gradients of x, c, center and rscale in one pass; ``None`` where no kernel can run."""
+    x, c, center, rscale = ctx.saved_tensors
+    need_x, need_c, need_center, need_rscale, _ = ctx.needs_input_grad
+    found = native_place(x, len(c) - 1, ctx.recurrence, c.shape[1:], *_shapes(center, rscale))
+    like = None if found is None else raw.gradient_like(g, x)
+    if found is None or like is None:
+        return None
+    layout, code = found
+    mid, scale = _tables(layout, center, rscale)
+    gx, sums, slopes = raw.series_backward(
+        x, like, layout, code, raw.table(c, layout), mid, scale, need_x, need_c, need_center or need_rscale
+    )
+    gc = raw.spread(sums, c.shape[1:], layout).to(c.dtype) if need_c and sums is not None else None
+    gcenter = grscale = None
+    if slopes is not None:
+        by_center = -slopes[0] if scale is None else -slopes[0] * scale[:, 0]
+        if need_center and center is not None:
+            gcenter = raw.spread(by_center[:, None], center.shape, layout)[0].to(center.dtype)
+        if need_rscale and rscale is not None and scale is not None:
+            grscale = raw.spread((slopes[1] / scale[:, 0])[:, None], rscale.shape, layout)[0].to(rscale.dtype)
+    return gx, gc, gcenter, grscale
+
+
+def _plain_gradients(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    """The same in plain torch, to be differentiated again."""
+    x, *given = ctx.saved_tensors
+    need_x, need_c, need_center, need_rscale, _ = ctx.needs_input_grad
+    work = working_dtype(x.dtype)
+    c = given[0].to(work)
+    center, rscale = (t if t is None else t.to(work) for t in given[1:])
+    g = g.to(work)
+    grads: list[Tensor | None] = [None] * 4
+    if need_c:
+        grads[1] = _project(g, standardize(x, center, rscale), c, ctx.recurrence)
+    if need_x or need_center or need_rscale:
+        slope = series(x, differentiate(c, ctx.recurrence), center, rscale, ctx.recurrence, dtype=work)
+        grads[0], *grads[2:] = _input_gradients(g * slope, x, center, rscale, (need_x, need_center, need_rscale))
+    return grads[0], *(t if t is None else t.to(like.dtype) for t, like in zip(grads[1:], given, strict=True))
 
 
 def _project(g: Tensor, u: Tensor, c: Tensor, recurrence: Recurrence) -> Tensor:
@@ -130,27 +176,32 @@ def _input_gradients(gu: Tensor, x: Tensor, center: Tensor | None, rscale: Tenso
 class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(
-        x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence
+        ctx: Any, x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence
     ) -> Tensor:
-        return _moments(x, count, shape, center, rscale, recurrence)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG004
-        x, ctx.count, ctx.shape, center, rscale, ctx.recurrence = inputs
+        ctx.count, ctx.shape, ctx.recurrence = count, shape, recurrence
         ctx.save_for_backward(x, center, rscale)
+        found = native_place(x, (count + 1) // 2, recurrence, shape, *_shapes(center, rscale))
+        if found is None:
+            return _moments(x, count, shape, center, rscale, recurrence)
+        layout, code = found
+        t = raw.moments(x, layout, code, count, *_tables(layout, center, rscale))
+        return (raw.spread(t, shape, layout) / (layout.c // prod(shape))).to(torch.float32)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        x, center, rscale = ctx.saved_tensors
+        x, *given = ctx.saved_tensors
+        center, rscale = (t if t is None else t.to(g.dtype) for t in given)
         share = x.numel() // max(g[0].numel(), 1)
         c = torch.cat([torch.zeros_like(g[:1]), g / share])
         slope = series(x, differentiate(c, ctx.recurrence), center, rscale, ctx.recurrence, dtype=g.dtype)
         need = ctx.needs_input_grad
         gx, gcenter, grscale = _input_gradients(slope, x, center, rscale, (need[0], need[3], need[4]))
+        gcenter, grscale = (t if t is None else t.to(like.dtype) for t, like in zip((gcenter, grscale), given, strict=True))
         return gx, None, None, gcenter, grscale, None
 
 
 def _moments(x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence) -> Tensor:
+    center, rscale = (t if t is None else t.to(working_dtype(x.dtype)) for t in (center, rscale))
     u = standardize(x, center, rscale)
     share = u.numel() // max(torch.Size(shape).numel(), 1)
     return torch.stack([term.sum_to_size(shape) / share for term in _terms(u, count, recurrence)])
@@ -171,14 +222,19 @@ def series(
     Differentiable any number of times in x, c, center and rscale; keeps x alone for backward.
     """
     work = working_dtype(x.dtype) if dtype is None or dtype != torch.float64 else torch.float64
-    c = c.to(work)
-    center, rscale = (t if t is None else t.to(work) for t in (center, rscale))
     out = dtype or x.dtype
-    if work == working_dtype(x.dtype) and not _transformed():
+    if work == working_dtype(x.dtype) and not transformed():
         if out != x.dtype:  # inside a backward: the slope is wanted in full precision
             return _Series.apply(x.to(work), c, center, rscale, recurrence).to(out)
         return _Series.apply(x, c, center, rscale, recurrence)
-    return clenshaw(standardize(x.to(work), center, rscale), c, recurrence).to(out)
+    return _defined(x.to(work), c, center, rscale, recurrence).to(out)
+
+
+def _defined(x: Tensor, c: Tensor, center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence) -> Tensor:
+    """The definition, in the working dtype."""
+    work = working_dtype(x.dtype)
+    center, rscale = (t if t is None else t.to(work) for t in (center, rscale))
+    return clenshaw(standardize(x, center, rscale), c.to(work), recurrence)
 
 
 def moments(x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | None, recurrence: Recurrence) -> Tensor:
@@ -186,8 +242,6 @@ def moments(x: Tensor, count: int, shape: tuple[int, ...], center: Tensor | None
 
     ``shape`` broadcasts against x. Computed and returned in float32 or float64; differentiable; keeps x alone for backward.
     """
-    work = working_dtype(x.dtype)
-    center, rscale = (t if t is None else t.to(work) for t in (center, rscale))
-    if _transformed():
+    if transformed():
         return _moments(x, count, shape, center, rscale, recurrence)
     return _Moments.apply(x, count, shape, center, rscale, recurrence)

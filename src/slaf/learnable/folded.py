@@ -12,8 +12,10 @@ from slaf.bases.polynomial import POWERS, Polynomials
 from slaf.core import SlafError
 from slaf.core.sharing import broadcast
 from slaf.kernels import series
+from slaf.kernels.dispatch import transformed
 from slaf.kernels.series import clenshaw, standardize, working_dtype
 
+from . import fused
 from .initialization import squash_to_domain
 
 if TYPE_CHECKING:
@@ -33,7 +35,12 @@ class Folded:
 
     def forward(self, act: SLAF, x: Tensor) -> Tensor:
         shape, dtype = act.sharing.shape(x, act.sharing.sites), x.dtype
-        if act.training and act.normalizes and act.has_statistics_for(x):
+        training = act.training and act.normalizes and act.has_statistics_for(x)
+        y = None if transformed() else (fused.trained if training else fused.evaluated)(act, x, shape)
+        return self._defined(act, x, shape, training).to(dtype) if y is None else y
+
+    def _defined(self, act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> Tensor:
+        if training:
             c, x, center, rscale = self._train(act, x, shape)
         else:
             c, center, rscale = self._evaluation(act)
@@ -44,7 +51,7 @@ class Folded:
             c, x, rscale = self._changed(act.mixing.matrix, c, x, rscale)
             recurrence = self.basis.evaluated_in
         layout = shape if c.shape[0] > 1 else (1,) * x.dim()
-        return series(x, broadcast(c, layout), center, rscale, recurrence).to(dtype)
+        return series(x, broadcast(c, layout), center, rscale, recurrence)
 
     def _changed(self, matrix: Tensor, c: Tensor, x: Tensor, rscale: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """The same polynomial in the family that it is evaluated in, over u/half_width."""

@@ -14,6 +14,7 @@ from slaf.core import INF, Facts, Paper, SlafError, Spec, one_of
 from slaf.core.sharing import broadcast
 from slaf.fit.rational import RationalFit, fit_rational
 from slaf.fit.rational_forms import check_orders, denominator_form
+from slaf.kernels.rational import rational
 
 from .family import Family, register
 from .rational_evaluate import denominator as denominator_at
@@ -166,9 +167,12 @@ class Rational(Family):
         return a, None if self.denominator is None else self.per_element(self.denominator.to(dtype), x)
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        a, b = self._theta(x, dtype)
-        return quotient(x.to(dtype), a, b, self.form, self.degrees[1], reach(x.dtype, max(self.degrees))).to(x.dtype)
+        a, b = self._theta(x, torch.float64 if x.dtype == torch.float64 else torch.float32)
+        y = rational(x, a, b, self.form, self.degrees[1], self._defined)
+        return self._defined(x, a, b) if y is None else y
+
+    def _defined(self, x: Tensor, a: Tensor, b: Tensor | None) -> Tensor:
+        return quotient(x.to(a.dtype), a, b, self.form, self.degrees[1], reach(x.dtype, max(self.degrees))).to(x.dtype)
 
     def denominator_at(self, x: Tensor) -> Tensor:
         """Q at every element of ``x``, at least 1; float64 for float64 and float32 for the rest."""

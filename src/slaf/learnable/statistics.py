@@ -100,17 +100,32 @@ class InputStatistics(Running):
         var, mean = torch.var_mean(wide, dims, correction=0, keepdim=True)
         if self.ranks is not None:
             _, mean, var = self.ranks.mean_and_var(x.numel() // mean.numel(), mean, var)
-        std = (var + self.eps).sqrt()
+        self.update(mean, var)
+        return self.standardizing(mean, var, self.running_map(shape))
+
+    def update(self, mean: Tensor, var: Tensor) -> None:
+        """Count a batch with these statistics."""
         with torch.no_grad():
             weight = self.weight()
             self.blend(self.mean, mean.reshape(-1), weight)
             self.blend(self.var, var.reshape(-1), weight)
-            if self.renorm:
-                running = (self.var.reshape(shape).to(wide.dtype) + self.eps).sqrt()
-                ratio = std / running
-                shift = (mean - self.mean.reshape(shape).to(wide.dtype)) / running
+
+    def running_map(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor] | None:
+        """Running mean and variance in ``shape``, of their own memory; ``None`` where training standardises by the batch alone."""
         if not self.renorm:
+            return None
+        return self.mean.reshape(shape).clone(), self.var.reshape(shape).clone()
+
+    def standardizing(self, mean: Tensor, var: Tensor, running: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Center and 1/std of the input map, differentiable in the batch's mean and variance."""
+        std = (var + self.eps).sqrt()
+        if running is None:
             return mean, 1 / std
+        with torch.no_grad():
+            running_mean, running_var = (t.to(mean.dtype) for t in running)
+            running_std = (running_var + self.eps).sqrt()
+            ratio = std / running_std
+            shift = (mean - running_mean) / running_std
         return mean - shift * std / ratio, ratio / std
 
 
@@ -204,9 +219,27 @@ class TermStatistics(Running):
         t = moments(x, 2 * degree, shape, center, rscale, recurrence).reshape(2 * degree, -1).T.to(a.dtype)
         if self.ranks is not None:
             t = self.ranks.mean(x.numel() // len(t), t)
+        c, mean, var = self.fold(t, a, b, expansion)
+        self.update(mean, var)
+        return c, center, rscale
+
+    def update(self, mean: Tensor, var: Tensor) -> None:
+        """Count a batch with these statistics of the terms."""
+        with torch.no_grad():
+            weight = self.weight()
+            self.blend(self.mean, mean, weight)
+            self.blend(self.var, var, weight)
+
+    def fold(self, t: Tensor, a: Tensor, b: Tensor, expansion: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficients (sites, K + 1), and mean and variance of every term (sites, K), from the moments t (sites, 2K) of φ_j(u).
+
+        ``expansion`` as :meth:`expand_about` gives it, where the terms are not those of u itself.
+        """
+        degree, size = self.degree, len(t)
         mean_u = t[:, :degree]
-        second = self.products[:, :, 0] + torch.einsum("ijl,sl->sij", self.products[:, :, 1:], t)
-        covariance = second - mean_u[:, :, None] * mean_u[:, None, :]
+        flat = self.products.reshape(degree * degree, -1)
+        second = torch.addmm(flat[:, 0], t, flat[:, 1:].T).reshape(size, degree, degree)
+        covariance = torch.baddbmm(second, mean_u[:, :, None], mean_u[:, None, :], alpha=-1)
         if expansion is None:
             slopes, mean, var = None, mean_u, covariance.diagonal(dim1=1, dim2=2)
         else:
@@ -214,10 +247,6 @@ class TermStatistics(Running):
             mean = expansion[:, 1:, 0] + (slopes @ mean_u[:, :, None])[:, :, 0]
             var = ((slopes @ covariance) * slopes).sum(2)
         var = var.clamp(min=0)
-        with torch.no_grad():
-            weight = self.weight()
-            self.blend(self.mean, mean, weight)
-            self.blend(self.var, var, weight)
         scaled = a * self.rstd(mean, var)
         linear = scaled if slopes is None else (scaled[:, None, :] @ slopes)[:, 0]
-        return torch.cat([(b - (linear * mean_u).sum(1))[:, None], linear], 1), center, rscale
+        return torch.cat([(b - (linear * mean_u).sum(1))[:, None], linear], 1), mean, var

@@ -1,0 +1,225 @@
+"""Which inputs the native kernels take: one predicate over tensors, one rule for the memory layout, one switch.
+
+A kernel is given raw pointers and checks nothing, so nothing may reach it that does not pass here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from . import native
+from .recurrence import Recurrence
+
+__all__ = ["DTYPES", "Backend", "Layout", "backend", "family", "fits", "layout_of", "place", "refusal", "threads", "transformed", "use"]
+
+DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+MAX_DEGREE = 15
+LARGE = 1 << 16
+"""Elements from which on the difference is worth a warning."""
+
+_MODES = ("auto", "native", "reference")
+_mode: ContextVar[str] = ContextVar("slaf_kernels", default="auto")
+_PLAIN_KEYS = torch._C._dispatch_keys(torch.empty(0)).raw_repr()
+
+
+class Layout(NamedTuple):
+    """Dense memory as (n, c, s): element (i, k, j) at (i·c + k)·s + j uses the k-th θ.
+
+    ``dims`` are the dimensions that θ runs over, in the order of memory, and ``sizes`` their sizes.
+    """
+
+    n: int
+    c: int
+    s: int
+    dims: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+def transformed() -> bool:
+    """Whether autograd functions and raw pointers must be avoided here: functorch, forward AD, compilation, tracing, export."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.maybe_current_level() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+def refusal(x: Tensor) -> str | None:
+    """Why no kernel may see the memory of ``x``; ``None`` if it may. Reads no element.
+
+    Taken are plain tensors and parameters on the CPU, dense in any order of their dimensions, of float32, bfloat16 or float16, with one
+    dimension and one element or more.
+    """
+    if type(x) is not Tensor and type(x) is not nn.Parameter:
+        return f"it is a {type(x).__name__}, not a plain tensor"
+    if x.layout is not torch.strided:
+        return f"its layout is {x.layout}"
+    if x.device.type != "cpu":
+        return f"it is on {x.device.type}"
+    if x.dtype not in DTYPES:
+        return f"its dtype is {x.dtype}"
+    if torch._C._dispatch_keys(x).raw_repr() & ~_PLAIN_KEYS:  # wrapped by a transform, lazily negated, a zero tensor, …
+        return "it is wrapped or lazy"
+    if x.dim() == 0:
+        return "it has no dimension"
+    if x.numel() == 0:
+        return "it is empty"
+    if not x.is_contiguous() and not _dense(x.shape, x.stride()):
+        return _NOT_DENSE
+    if x.data_ptr() == 0:
+        return "it has no memory"
+    return None
+
+
+_NOT_DENSE = "its memory is not dense (a slice or an expanded tensor); call .contiguous() once where it is made"
+
+
+def fits(x: Tensor) -> bool:
+    """Whether a kernel may see the memory of ``x``, see :func:`refusal`."""
+    return refusal(x) is None
+
+
+def _in_memory(sizes: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
+    """The dimensions of more than one entry, outermost in memory first."""
+    return sorted((d for d in range(len(sizes)) if sizes[d] > 1), key=lambda d: -strides[d])
+
+
+@lru_cache(maxsize=1024)
+def _dense(sizes: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    step = 1
+    for d in reversed(_in_memory(sizes, strides)):
+        if strides[d] != step:
+            return False
+        step *= sizes[d]
+    return True
+
+
+@lru_cache(maxsize=1024)
+def layout_of(sizes: tuple[int, ...], strides: tuple[int, ...], *shapes: tuple[int, ...]) -> Layout | None:
+    """The layout of dense memory for θ of these shapes, which broadcast against ``sizes``; ``None`` if θ is no single run of it."""
+    if any(len(shape) != len(sizes) for shape in shapes):
+        return None
+    theta = tuple(max((shape[d] for shape in shapes), default=1) for d in range(len(sizes)))
+    if any(shape[d] not in (1, theta[d]) or theta[d] not in (1, sizes[d]) for shape in shapes for d in range(len(sizes))):
+        return None
+    order = _in_memory(sizes, strides)
+    own = [i for i, d in enumerate(order) if theta[d] > 1]
+    if not own:
+        return Layout(1, 1, prod(sizes), (), ())
+    first, last = own[0], own[-1] + 1
+    if len(own) != last - first:
+        return None
+    dims = tuple(order[first:last])
+    outer, inner = (prod(sizes[d] for d in part) for part in (order[:first], order[last:]))
+    own_sizes = tuple(sizes[d] for d in dims)
+    return Layout(outer, prod(own_sizes), inner, dims, own_sizes)
+
+
+@lru_cache(maxsize=256)
+def family(recurrence: Recurrence) -> int | None:
+    """The kernels' code of a family: 0 powers, 1 Chebyshev; ``None`` for others."""
+    if recurrence.is_power():
+        return 0
+    chebyshev = [recurrence.factors(0)[0], *(f for j in range(1, 4) for f in recurrence.factors(j))] == [1.0, *(2.0, 1.0) * 3]
+    return 1 if chebyshev and len(recurrence.a) <= 4 and len(recurrence.b) <= 4 else None
+
+
+def place(x: Tensor, *shapes: tuple[int, ...]) -> Layout | None:
+    """Where the kernels find ``x`` and its θ of ``shapes``; ``None`` where the reference must run.
+
+    Raises:
+        RuntimeError: inside ``use("native")``, if the kernels cannot run.
+    """
+    if torch.compiler.is_compiling():  # first: a compiler sees nothing of what follows
+        return None
+    mode = _mode.get()
+    if mode == "reference":
+        return None
+    reason = "it is inside a transform or a tracer" if transformed() else None if native.available() else "the library is not there"
+    reason = reason or refusal(x)
+    if reason is None:
+        found = layout_of(x.shape, x.stride(), *shapes)
+        if found is not None:
+            return found
+        reason = "its memory does not hold the elements that share coefficients side by side"
+    if mode == "native":
+        raise RuntimeError(f"the native kernels cannot take the input of shape {tuple(x.shape)}: {reason}")
+    if reason is _NOT_DENSE and x.numel() >= LARGE:
+        _warn_once(reason)
+    return None
+
+
+@lru_cache(maxsize=8)
+def _warn_once(reason: str) -> None:
+    warnings.warn(f"slaf's fast path does not take this input: {reason}", stacklevel=2)
+
+
+def threads(numel: int) -> int:
+    """How many threads a kernel may use for so many elements."""
+    return torch.get_num_threads() if numel >= 1 << 15 else 1
+
+
+# -- what runs, and the switch --------------------------------------------------------------------------------------------------
+
+
+class Backend(NamedTuple):
+    """What runs on float32 CPU input.
+
+    Attributes:
+        name: ``"native"`` or ``"reference"``.
+        reason: why that.
+        library: path of the native library, or ``None``.
+        instruction_set: ``"avx512"``, ``"avx2"`` or ``"portable"``; ``None`` without a library.
+        threads: as torch has them.
+    """
+
+    name: str
+    reason: str
+    library: str | None
+    instruction_set: str | None
+    threads: int
+
+    def __str__(self) -> str:
+        if self.name == "native":
+            return f"native: {self.library}, {self.instruction_set}, {self.threads} threads ({self.reason})"
+        return f"reference: {self.reason}"
+
+
+def backend() -> Backend:
+    """What the learned families run on, and why; ``print`` it."""
+    there = native.available()
+    library, isa = (native._library().library._name, native.isa()) if there else (None, None)
+    mode, count = _mode.get(), torch.get_num_threads()
+    if mode == "reference":
+        return Backend("reference", "inside slaf.kernels.use('reference')", library, isa, count)
+    if not there:
+        return Backend("reference", native.reason(), None, None, count)
+    return Backend("native", "for dense float32, bfloat16 and float16 on the CPU; plain torch for everything else", library, isa, count)
+
+
+@contextmanager
+def use(mode: str) -> Iterator[None]:
+    """Inside, run ``"reference"`` (plain torch), ``"native"`` (raise where a kernel cannot run) or ``"auto"``: for tests and debugging.
+
+    Raises:
+        ValueError: another mode.
+        RuntimeError: inside ``"native"``, an input that the kernels cannot take.
+    """
+    if mode not in _MODES:
+        raise ValueError(f"mode must be one of {', '.join(_MODES)}; got {mode!r}")
+    token = _mode.set(mode)
+    try:
+        yield
+    finally:
+        _mode.reset(token)

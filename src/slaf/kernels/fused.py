@@ -1,0 +1,64 @@
+"""One autograd function for everything that a kernel computes in one pass forward and one or two backward, keeping x alone."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from . import raw
+from .dispatch import place
+
+__all__ = ["Kernel", "run"]
+
+
+class Kernel(Protocol):
+    """A computation whose arguments have passed the dispatcher."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y, in the dtype and memory format of ``x``."""
+
+    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
+        """Of x and of every parameter, from the gradient ``g`` of y in the memory format of ``x``."""
+
+    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        """y in plain torch."""
+
+
+def run(kernel: Kernel, x: Tensor, *parameters: Tensor | None) -> Tensor:
+    """y, differentiable any number of times in x and the parameters."""
+    if not torch.is_grad_enabled():
+        return kernel.forward(x)
+    return _Fused.apply(kernel, x, *parameters)
+
+
+# It takes ctx in forward: with setup_context torch inspects the signature at every call, which costs more than a small kernel, and
+# functorch, which needs that, gets the definition.
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, kernel: Kernel, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.kernel = kernel
+        ctx.save_for_backward(x, *parameters)
+        return kernel.forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, *parameters = ctx.saved_tensors
+        need = ctx.needs_input_grad[1:]
+        like = raw.gradient_like(g, x) if not torch.is_grad_enabled() and place(x) is not None else None
+        if like is not None:
+            return None, *ctx.kernel.gradients(x, like, need[0])
+        return None, *_by_definition(ctx.kernel, (x, *parameters), need, g)
+
+
+def _by_definition(kernel: Kernel, inputs: tuple[Tensor, ...], need: tuple[bool, ...], g: Tensor) -> list[Tensor | None]:
+    """The gradients of the definition, differentiable again under ``create_graph=True``."""
+    again = torch.is_grad_enabled()
+    if not again:
+        inputs = tuple(t if t is None else t.detach().requires_grad_(n) for t, n in zip(inputs, need, strict=True))
+    with torch.enable_grad():
+        y = kernel.defined(*inputs)
+        wanted = [t for t, n in zip(inputs, need, strict=True) if n]
+        found = iter(torch.autograd.grad(y, wanted, g, create_graph=again, allow_unused=True))
+    return [next(found) if n else None for n in need]

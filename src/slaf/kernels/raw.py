@@ -1,0 +1,164 @@
+"""The native kernels on tensors: the only place where pointers are taken. Every tensor here has passed ``dispatch.place``.
+
+θ comes as (K, …), each of the K broadcasting against the input, and goes as a table (c, K); sums come back in float64.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from . import native
+from .dispatch import DTYPES, Layout, refusal, threads, transformed
+
+__all__ = [
+    "gradient_like",
+    "moments",
+    "rational_backward",
+    "rational_forward",
+    "series_backward",
+    "series_forward",
+    "series_input",
+    "spread",
+    "table",
+]
+
+
+def table(theta: Tensor, layout: Layout) -> Tensor:
+    """θ (K, …) as the kernels' float32 table (c, K)."""
+    theta, count = theta.detach(), len(theta)
+    if theta.numel() == count:
+        flat = theta.reshape(1, count)
+    elif len(layout.dims) == 1:
+        flat = theta.reshape(count, -1).T
+    else:
+        others = [d for d in range(theta.dim() - 1) if d not in layout.dims]
+        inner = theta.permute(0, *(d + 1 for d in (*others, *layout.dims))).reshape(count, *(theta.shape[d + 1] for d in layout.dims))
+        flat = inner.expand(count, *layout.sizes).reshape(count, -1).T
+    flat = flat.to(torch.float32)
+    return (flat if len(flat) == layout.c else flat.expand(layout.c, -1)).contiguous()
+
+
+def spread(sums: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
+    """Sums (c, K) as the gradient of a θ of shape (K, *shape): added up where θ is shared."""
+    count, one = sums.shape[1], (1,) * len(shape)
+    if shape == one:
+        return (sums.sum(0) if len(sums) > 1 else sums[0]).reshape(count, *one)
+    if len(layout.dims) == 1:
+        return sums.T.reshape(count, *shape)
+    others = [d for d in range(len(shape)) if d not in layout.dims]
+    position = {d: i + 1 for i, d in enumerate((*others, *layout.dims))}
+    full = sums.T.reshape(count, *(1 for _ in others), *layout.sizes)
+    return full.permute(0, *(position[d] for d in range(len(shape)))).sum_to_size((count, *shape))
+
+
+def gradient_like(g: Tensor, x: Tensor) -> Tensor | None:
+    """``g`` as ``x`` lies in memory, copied where it differs (the gradient of a sum is expanded); ``None`` if no kernel may see it."""
+    if transformed() or type(g) is not Tensor or g.layout is not torch.strided or g.device != x.device or g.dtype != x.dtype:
+        return None
+    if g.stride() != x.stride() or refusal(g) is not None:
+        g = torch.empty_like(x).copy_(g)
+    return g if refusal(g) is None else None
+
+
+def _pointer(t: Tensor | None) -> int | None:
+    return None if t is None else t.data_ptr()
+
+
+_entry = lru_cache(maxsize=None)(native.function)
+
+
+def _run(name: str, *arguments: int | None) -> None:
+    status = _entry(name)(*arguments)
+    if status == 2:
+        raise MemoryError(f"slaf's kernel {name} is out of memory")
+    if status:
+        raise RuntimeError(f"slaf's kernel {name} refused its arguments; please report this")
+
+
+def _head(x: Tensor, layout: Layout) -> tuple[int, int, int, int]:
+    return DTYPES[x.dtype], layout.n, layout.c, layout.s
+
+
+def series_forward(x: Tensor, layout: Layout, family: int, coef: Tensor, center: Tensor | None, rscale: Tensor | None) -> Tensor:
+    """Σ_j coef[k, j] φ_j((x - center[k])·rscale[k]) in the dtype and memory format of ``x``."""
+    y = torch.empty_like(x)
+    _run(
+        "series_forward",
+        x.data_ptr(), y.data_ptr(), *_head(x, layout), family, coef.shape[1] - 1,
+        coef.data_ptr(), _pointer(center), _pointer(rscale), threads(x.numel()),
+    )  # fmt: skip
+    return y
+
+
+def series_backward(
+    x: Tensor,
+    g: Tensor,
+    layout: Layout,
+    family: int,
+    coef: Tensor,
+    center: Tensor | None,
+    rscale: Tensor | None,
+    input_gradient: bool = True,
+    sums: bool = True,
+    map_sums: bool = False,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """One pass: the gradient of x, Σ g φ_j(u) as (c, degree + 1), and Σ g p'(u), Σ g p'(u) u as (2, c)."""
+    gx = torch.empty_like(x) if input_gradient else None
+    gcoef = torch.empty(coef.shape, dtype=torch.float64) if sums or map_sums else None
+    slopes = torch.empty(2, layout.c, dtype=torch.float64) if map_sums else None
+    _run(
+        "series_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, coef.shape[1] - 1,
+        coef.data_ptr(), _pointer(center), _pointer(rscale),
+        _pointer(gcoef), *(None, None) if slopes is None else (slopes[0].data_ptr(), slopes[1].data_ptr()), threads(x.numel()),
+    )  # fmt: skip
+    return gx, gcoef, slopes
+
+
+def series_input(
+    x: Tensor, g: Tensor, layout: Layout, family: int, coef: Tensor, q: Tensor, center: Tensor | None, rscale: Tensor | None
+) -> Tensor:
+    """g p'(u)·rscale + q(u), with q (c, degree of q + 1) in the same family: the gradient of x where p depends on the batch."""
+    gx = torch.empty_like(x)
+    _run(
+        "series_backward_input",
+        x.data_ptr(), g.data_ptr(), gx.data_ptr(), *_head(x, layout), family, coef.shape[1] - 1, coef.data_ptr(),
+        q.shape[1] - 1, q.data_ptr(), _pointer(center), _pointer(rscale), threads(x.numel()),
+    )  # fmt: skip
+    return gx
+
+
+def moments(x: Tensor, layout: Layout, family: int, count: int, center: Tensor | None, rscale: Tensor | None) -> Tensor:
+    """The means of φ_1(u) … φ_count(u) over the elements of each of the c rows: (c, count)."""
+    t = torch.empty(layout.c, count, dtype=torch.float64)
+    _run("moments", x.data_ptr(), *_head(x, layout), family, count, _pointer(center), _pointer(rscale), t.data_ptr(), threads(x.numel()))
+    return t.div_(layout.n * layout.s)
+
+
+def rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None) -> Tensor:
+    """P/Q in the dtype and memory format of ``x``; ``degree`` is Q's."""
+    y = torch.empty_like(x)
+    _run(
+        "rational_forward",
+        x.data_ptr(), y.data_ptr(), *_head(x, layout), form, num.shape[1] - 1, degree,
+        num.data_ptr(), _pointer(den), threads(x.numel()),
+    )  # fmt: skip
+    return y
+
+
+def rational_backward(
+    x: Tensor, g: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None, input_gradient: bool = True
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """One pass: the gradients of x, of the numerator (c, m + 1) and of the denominator (c, K)."""
+    gx = torch.empty_like(x) if input_gradient else None
+    gnum = torch.empty(num.shape, dtype=torch.float64)
+    gden = None if den is None else torch.empty(den.shape, dtype=torch.float64)
+    _run(
+        "rational_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), form, num.shape[1] - 1, degree,
+        num.data_ptr(), _pointer(den), gnum.data_ptr(), _pointer(gden), threads(x.numel()),
+    )  # fmt: skip
+    return gx, gnum, gden
