@@ -31,6 +31,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "series_backward_input": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _POINTER, _INT, *(_POINTER,) * 3, _INT),
     # x, shape, family, count, center, rscale, t, threads
     "moments": (_POINTER, *_SHAPE, _INT, _INT, *(_POINTER,) * 3, _INT),
+    # x, y, shape, form, numerator and denominator degree, num, den, threads
+    "rational_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _INT, _POINTER, _POINTER, _INT),
+    # x, g, gx, shape, form, numerator and denominator degree, num, den, gnum, gden, threads
+    "rational_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _INT, *(_POINTER,) * 4, _INT),
 }
 _lock = threading.Lock()
 

@@ -1,6 +1,7 @@
 // The C interface: arguments are checked as far as integers can be, nothing is thrown across it.
 // Every function returns 0, or 1 for an argument out of range, or 2 where memory is short.
 #include <atomic>
+#include <cmath>
 #include <new>
 #include <string.h>
 
@@ -115,6 +116,20 @@ struct Moments : Pass {
   }
 };
 
+struct Quotient : Pass {
+  const RationalKernels* kernel;
+  int m, count;
+  float limit;
+  void row(const float* x, const float* g, float* out, int64_t n, const float* r, double* s) const override {
+    if (sums) kernel->row_backward(x, g, out, n, r, m, count, limit, s);
+    else kernel->row_forward(x, out, n, r, m, count, limit);
+  }
+  void column(const float* x, const float* g, float* out, int64_t h, int64_t ld, int64_t groups, const float* table, float* s) const override {
+    if (sums) kernel->column_backward(x, g, out, h, ld, groups, m, count, limit, table, s);
+    else kernel->column_forward(x, out, h, ld, groups, m, count, limit, table);
+  }
+};
+
 bool good_shape(const void* x, int dtype, int64_t n, int64_t c, int64_t s, int threads) {
   return x && dtype >= 0 && dtype <= 2 && n > 0 && c > 0 && s > 0 && threads > 0;
 }
@@ -127,7 +142,9 @@ void describe(P& p, const void* x, const void* g, void* out, int dtype, int64_t 
   p.rows.resize(c * width);
 }
 
-const SeriesKernels* series_kernel(int family, int degree) { return &kernels().series[family][degree <= UNROLLED ? degree : UNROLLED + 1]; }
+const SeriesKernels* series_kernel(const Kernels& set, int family, int degree) {
+  return &set.series[family][degree <= set.unrolled ? degree : set.unrolled + 1];
+}
 
 // Σ g p'(u) and Σ g p'(u) u follow from the sums M_j = Σ g φ_j(u): p' and u·p' are series of at most the same degree.
 void slope_sums(const float* coef, int family, int degree, const double* m, double* plain, double* times_u) {
@@ -147,10 +164,29 @@ void slope_sums(const float* coef, int family, int degree, const double* m, doub
   if (times_u) *times_u = b;
 }
 
+int count_of(int form, int n) { return form == 0 || form == 3 ? n / 2 : n; }
+
+bool takes_magnitude(int form) { return form < 2; }
+
+bool good_rational(int form, int m, int n, const float* num, const float* den) {
+  return form >= 0 && form <= 3 && m >= 0 && m <= 10 && n >= 0 && n <= 10 && num && (den || n == 0);
+}
+
+void fill(Quotient& p, const Kernels& set, int form, int m, int n, const float* num, const float* den) {
+  const int count = count_of(form, n), degree = m > n ? m : n;
+  p.kernel = &set.rational[form][m == 5 && n == 4 ? 0 : 1], p.m = m, p.count = count;
+  p.limit = degree ? (float)std::pow(10.0, 30.0 / degree) : INFINITY;
+  for (int64_t k = 0; k < p.c; ++k) {
+    float* to = &p.rows[k * p.width];
+    memcpy(to, num + k * (m + 1), 4 * (m + 1));
+    for (int i = 0; i < count; ++i) to[m + 1 + i] = takes_magnitude(form) ? std::fabs(den[k * count + i]) : den[k * count + i];
+  }
+}
+
 template <class F>
 int guarded(F body) {
   try {
-    body();
+    body(kernels());  // one set for the whole call
     return OK;
   } catch (const std::bad_alloc&) {
     return NO_MEMORY;
@@ -177,15 +213,15 @@ SLAF_EXPORT int slaf_force_isa(const char* name) {
 SLAF_EXPORT int slaf_series_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree,
                                     const float* coef, const float* center, const float* rscale, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !y || !coef || !good_series(family, degree)) return BAD_ARGUMENT;
-  return guarded([&] {
+  return guarded([&](const Kernels& set) {
     Forward p;
     describe(p, x, nullptr, y, dtype, n, c, s, threads, degree + 3);
-    p.kernel = series_kernel(family, degree), p.degree = degree;
+    p.kernel = series_kernel(set, family, degree), p.degree = degree;
     for (int64_t k = 0; k < c; ++k) {
       memcpy(&p.rows[k * p.width], coef + k * (degree + 1), 4 * (degree + 1));
       Normalisation{center, rscale}.put(k, &p.rows[k * p.width + degree + 1]);
     }
-    drive(p, kernels());
+    drive(p, set);
   });
 }
 
@@ -193,17 +229,17 @@ SLAF_EXPORT int slaf_series_backward(const void* x, const void* g, void* gx, int
                                      int degree, const float* coef, const float* center, const float* rscale, double* gcoef,
                                      double* sum_gu, double* sum_guu, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !coef || !good_series(family, degree)) return BAD_ARGUMENT;
-  return guarded([&] {
+  return guarded([&](const Kernels& set) {
     Backward p;
     const int terms = slope_terms(degree);
     describe(p, x, g, gx, dtype, n, c, s, threads, terms + 2);
-    p.kernel = series_kernel(family, degree), p.degree = degree, p.sums = degree + 1;
+    p.kernel = series_kernel(set, family, degree), p.degree = degree, p.sums = degree + 1;
     const Normalisation by{center, rscale};
     for (int64_t k = 0; k < c; ++k) {
       slope_of(coef + k * (degree + 1), family, degree, by.scale(k), &p.rows[k * p.width]);
       by.put(k, &p.rows[k * p.width + terms]);
     }
-    const std::vector<double> sums = drive(p, kernels());
+    const std::vector<double> sums = drive(p, set);
     if (gcoef) memcpy(gcoef, sums.data(), 8 * sums.size());
     for (int64_t k = 0; k < c && (sum_gu || sum_guu); ++k)
       slope_sums(coef + k * (degree + 1), family, degree, &sums[k * (degree + 1)], sum_gu ? sum_gu + k : nullptr,
@@ -217,12 +253,12 @@ SLAF_EXPORT int slaf_series_backward_input(const void* x, const void* g, void* g
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !gx || !coef || !q || !good_series(family, degree) || degree_q < 0 ||
       degree_q >= MAX_MOMENTS)
     return BAD_ARGUMENT;
-  return guarded([&] {
+  return guarded([&](const Kernels& set) {
     Input p;
     const int terms = slope_terms(degree);
     describe(p, x, g, gx, dtype, n, c, s, threads, terms + degree_q + 3);
-    const bool full = degree > 0 && degree <= UNROLLED && degree_q == 2 * degree - 1;
-    p.kernel = full ? series_kernel(family, degree) : series_kernel(family, MAX_DEGREE), p.degree = degree, p.degree_q = degree_q;
+    const bool full = degree > 0 && degree_q == 2 * degree - 1;
+    p.kernel = series_kernel(set, family, full ? degree : MAX_DEGREE), p.degree = degree, p.degree_q = degree_q;
     const Normalisation by{center, rscale};
     for (int64_t k = 0; k < c; ++k) {
       float* to = &p.rows[k * p.width];
@@ -230,20 +266,54 @@ SLAF_EXPORT int slaf_series_backward_input(const void* x, const void* g, void* g
       memcpy(to + terms, q + k * (degree_q + 1), 4 * (degree_q + 1));
       by.put(k, to + terms + degree_q + 1);
     }
-    drive(p, kernels());
+    drive(p, set);
   });
 }
 
 SLAF_EXPORT int slaf_moments(const void* x, int dtype, int64_t n, int64_t c, int64_t s, int family, int count, const float* center,
                              const float* rscale, double* t, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !t || (family != 0 && family != 1) || count < 1 || count > MAX_MOMENTS) return BAD_ARGUMENT;
-  return guarded([&] {
+  return guarded([&](const Kernels& set) {
     Moments p;
     const int even = count + count % 2;
     describe(p, x, nullptr, nullptr, dtype, n, c, s, threads, 2);
-    p.kernel = &kernels().moments[family][even <= 2 * UNROLLED ? even / 2 - 1 : UNROLLED], p.sums = even, p.writes = false;
+    p.kernel = &set.moments[family][even <= 2 * set.unrolled ? even / 2 - 1 : set.unrolled], p.sums = even, p.writes = false;
     for (int64_t k = 0; k < c; ++k) Normalisation{center, rscale}.put(k, &p.rows[k * 2]);
-    const std::vector<double> sums = drive(p, kernels());
+    const std::vector<double> sums = drive(p, set);
     for (int64_t k = 0; k < c; ++k) memcpy(t + k * count, &sums[k * even], 8 * count);
+  });
+}
+
+// num: (c, m + 1), den: (c, count), count = den_degree, or half of it for the forms 0 and 3.
+SLAF_EXPORT int slaf_rational_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int form, int num_degree,
+                                      int den_degree, const float* num, const float* den, int threads) {
+  if (!good_shape(x, dtype, n, c, s, threads) || !y || !good_rational(form, num_degree, den_degree, num, den)) return BAD_ARGUMENT;
+  return guarded([&](const Kernels& set) {
+    Quotient p;
+    describe(p, x, nullptr, y, dtype, n, c, s, threads, num_degree + 1 + count_of(form, den_degree));
+    fill(p, set, form, num_degree, den_degree, num, den);
+    drive(p, set);
+  });
+}
+
+// The gradient of |b| at 0 is 1, so that a denominator that starts at 1 learns.
+SLAF_EXPORT int slaf_rational_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int form,
+                                       int num_degree, int den_degree, const float* num, const float* den, double* gnum, double* gden,
+                                       int threads) {
+  if (!good_shape(x, dtype, n, c, s, threads) || !g || !good_rational(form, num_degree, den_degree, num, den)) return BAD_ARGUMENT;
+  return guarded([&](const Kernels& set) {
+    Quotient p;
+    const int count = count_of(form, den_degree), terms = num_degree + 1 + count;
+    describe(p, x, g, gx, dtype, n, c, s, threads, terms);
+    fill(p, set, form, num_degree, den_degree, num, den);
+    p.sums = terms;
+    const std::vector<double> sums = drive(p, set);
+    for (int64_t k = 0; k < c; ++k) {
+      if (gnum) memcpy(gnum + k * (num_degree + 1), &sums[k * terms], 8 * (num_degree + 1));
+      for (int i = 0; gden && i < count; ++i) {
+        const double sum = sums[k * terms + num_degree + 1 + i];
+        gden[k * count + i] = takes_magnitude(form) && !(den[k * count + i] >= 0) ? -sum : sum;
+      }
+    }
   });
 }

@@ -15,8 +15,10 @@ constexpr int64_t TILE = 65536;          // elements of a tile, the unit of work
 constexpr int64_t PER_THREAD = 65536;    // below, waking a thread costs more than it saves
 constexpr int64_t SHORT_ROW = 32;        // shorter rows are treated as columns
 constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until they are whole cache lines
-constexpr int64_t COLUMN_ROWS = 256;     // rows summed in float32
+constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
+constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
 constexpr int64_t BUFFER = 1024;
+constexpr int64_t AT_ONCE = BUFFER / LINE / 4;  // lines of a row that leave room for four rows in a buffer
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -112,53 +114,48 @@ std::vector<float> table_of(const Pass& p, const Columns& l) {
   return table;
 }
 
-// ``rows`` rows of ``width`` columns from ``column`` on, through buffers: half types, and columns that do not fill a line.
-void run_buffered(const Access& a, const Columns& l, int64_t row, int64_t rows, int64_t column, int64_t width, const float* table,
-                  float* sums, Buffers& b) {
-  const int64_t ld = up(width, LINE) * LINE;
-  if (ld != width) memset(&b, 0, sizeof b);
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t offset = (row + r) * l.period + column;
-    a.read(a.p.x, offset, b.x + r * ld, width);
-    a.read(a.p.g, offset, b.g + r * ld, width);
-  }
-  a.p.column(b.x, b.g, b.out, rows, ld, ld / LINE, table, sums);
-  for (int64_t r = 0; r < rows; ++r) a.write(b.out + r * ld, (row + r) * l.period + column, width);
-}
-
-// Rows are taken a few at a time, so that coefficients and sums stay in registers for all of them, but few enough streams are open.
-int64_t rows_at_once(int64_t period) { return std::clamp<int64_t>(4096 / period, 4, 64); }
-
 struct Block {
   int64_t row, rows, group, columns;  // columns from group·LINE on
 };
 
+// ``width`` columns of a block from ``column`` on, through buffers: half types, and columns that do not fill a line.
+void buffered(const Access& a, const Columns& l, const Block& block, int64_t column, int64_t width, const float* table, float* sums,
+              Buffers& b) {
+  const int64_t ld = up(width, LINE) * LINE, step = BUFFER / ld, last = block.row + block.rows;
+  if (ld != width) memset(&b, 0, sizeof b);
+  for (int64_t row = block.row; row < last; row += step) {
+    const int64_t rows = std::min(step, last - row);
+    for (int64_t r = 0; r < rows; ++r) {
+      a.read(a.p.x, (row + r) * l.period + column, b.x + r * ld, width);
+      a.read(a.p.g, (row + r) * l.period + column, b.g + r * ld, width);
+    }
+    a.p.column(b.x, b.g, b.out, rows, ld, ld / LINE, table, sums);
+    for (int64_t r = 0; r < rows; ++r) a.write(b.out + r * ld, (row + r) * l.period + column, width);
+  }
+}
+
 void run_block(const Access& a, const Columns& l, const Block& block, const float* table, float* sums, Buffers& buffers) {
   const Pass& p = a.p;
-  const int64_t step = rows_at_once(l.period), full = block.columns / LINE, rest = block.columns % LINE;
-  for (int64_t r = block.row; r < block.row + block.rows; r += step) {
-    const int64_t rows = std::min(step, block.row + block.rows - r);
-    auto part = [&](int64_t group, int64_t width) {
-      run_buffered(a, l, r, rows, group * LINE, width, table + group * p.width * LINE, sums + group * p.sums * LINE, buffers);
-    };
-    if (a.direct() && full) {
-      const int64_t offset = r * l.period + block.group * LINE;
-      float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
-      p.column(a.at(p.x, offset), a.at(p.g, offset), out, rows, l.period, full, table + block.group * p.width * LINE,
-               sums + block.group * p.sums * LINE);
-    } else {
-      const int64_t most = BUFFER / rows / LINE;
-      for (int64_t k = 0; k < full; k += most) part(block.group + k, std::min(most, full - k) * LINE);
-    }
-    if (rest) part(block.group + full, rest);
+  auto through_buffers = [&](int64_t from, int64_t width) {
+    const int64_t group = block.group + from;
+    buffered(a, l, block, group * LINE, width, table + group * p.width * LINE, sums + group * p.sums * LINE, buffers);
+  };
+  const int64_t full = block.columns / LINE, rest = block.columns % LINE, offset = block.row * l.period + block.group * LINE;
+  if (a.direct()) {
+    float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
+    p.column(a.at(p.x, offset), a.at(p.g, offset), out, block.rows, l.period, full, table + block.group * p.width * LINE,
+             sums + block.group * p.sums * LINE);
+  } else {
+    for (int64_t k = 0; k < full; k += AT_ONCE) through_buffers(k, std::min(AT_ONCE, full - k) * LINE);
   }
+  if (rest) through_buffers(full, rest);
 }
 
 std::vector<double> drive_columns(const Access& a, const Columns& l) {
   const Pass& p = a.p;
   const std::vector<float> table = table_of(p, l);
   const int64_t rows = l.total / l.period, rest = l.total % l.period;  // the last row may be short
-  const int64_t tall = std::min(rows, COLUMN_ROWS), wide = std::max<int64_t>(1, TILE / (tall * LINE));
+  const int64_t tall = std::min(rows, COLUMN_ROWS), wide = WIDE;
   const int64_t row_tiles = up(rows, tall), group_tiles = up(l.groups(), wide), size = l.groups() * p.sums * LINE;
   std::vector<float> partial((row_tiles + (rest > 0)) * size);
   parallel(row_tiles * group_tiles + (rest > 0), threads_for(p, l.total), [&](int64_t tile) {

@@ -10,7 +10,7 @@ namespace slaf {
 
 enum Dtype { FLOAT32 = 0, BFLOAT16 = 1, FLOAT16 = 2 };
 
-// One elementwise pass. What the kernels need of a channel stands in ``rows``: c rows of ``width`` floats, the last two center and rscale.
+// One elementwise pass. What the kernels need of a channel stands in ``rows``: c rows of ``width`` floats.
 struct Pass {
   const void* x;
   const void* g;  // null where not read

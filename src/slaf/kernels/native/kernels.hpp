@@ -10,8 +10,10 @@ namespace slaf {
 
 constexpr int MAX_DEGREE = 15;
 constexpr int MAX_MOMENTS = 30;
-constexpr int UNROLLED = 10;  // up to this degree kernels have no loop over the terms
+constexpr int MAX_RATIONAL = 21;  // coefficients of a quotient of degrees 10 and 10
+constexpr int UNROLLED = 10;  // up to this degree, at most, kernels have no loop over the terms
 
+// ``degree``, ``count``: for the kernels that are not unrolled; the others know theirs.
 typedef void RowForward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale);
 typedef void ColumnForward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table);
 // ``slope``: the coefficients of rscale·p'(u), p of ``degree``.
@@ -42,10 +44,28 @@ struct MomentKernels {
   ColumnMoments* column;
 };
 
+// Coefficients: the numerator's m + 1, then the denominator's ``count``; |x| beyond ``limit`` is handled apart.
+typedef void RationalRowForward(const float* x, float* y, int64_t n, const float* coef, int m, int count, float limit);
+typedef void RationalRowBackward(const float* x, const float* g, float* gx, int64_t n, const float* coef, int m, int count, float limit,
+                                 double* sums);
+typedef void RationalColumnForward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int m, int count, float limit,
+                                   const float* table);
+typedef void RationalColumnBackward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int m, int count,
+                                    float limit, const float* table, float* sums);
+
+struct RationalKernels {
+  RationalRowForward* row_forward;
+  RationalColumnForward* column_forward;
+  RationalRowBackward* row_backward;
+  RationalColumnBackward* column_backward;
+};
+
 struct Kernels {
   const char* name;
-  SeriesKernels series[2][UNROLLED + 2];       // by family and degree; the last: any degree, and any of q
-  MomentKernels moments[2][UNROLLED + 1];      // [i]: φ_1 … φ_(2i + 2); the last: any
+  int unrolled;
+  SeriesKernels series[2][UNROLLED + 2];  // by family and degree; after the unrolled ones: any degree, and any of q
+  MomentKernels moments[2][UNROLLED + 1];  // [i]: φ_1 … φ_(2i + 2); after the unrolled ones: any
+  RationalKernels rational[4][2];          // by form; degrees (5, 4), any
   void (*widen[2])(const uint16_t* from, float* to, int64_t n);   // bfloat16, float16
   void (*narrow[2])(const float* from, uint16_t* to, int64_t n);
 };

@@ -3,6 +3,7 @@
 #define SLAF_LANES 8
 #define SLAF_NAME "avx2"
 #define SLAF_TABLE avx2_kernels
+#define SLAF_UNROLLED 10
 #include "table.hpp"
 #else
 #include "kernels.hpp"

@@ -17,9 +17,9 @@ SLAF_INLINE void terms(int count, const vf (&u)[U], vi mask, S s) {
     step[v] = F == 0 ? square : even[v] + even[v];
   }
   auto next = [&](int j) {
+    for (int v = 0; v < U; ++v) s(j, v, M ? keep(odd[v], mask) : odd[v]);
+    for (int v = 0; v < U; ++v) s(j + 1, v, M ? keep(even[v], mask) : even[v]);
     for (int v = 0; v < U; ++v) {
-      s(j, v, M ? keep(odd[v], mask) : odd[v]);
-      s(j + 1, v, M ? keep(even[v], mask) : even[v]);
       if (F == 0) {
         odd[v] *= step[v];
         even[v] *= step[v];
@@ -65,20 +65,14 @@ void row_moments(const float* x, int64_t n, int count, float center, float rscal
 template <int F, int N>
 void column_moments(const float* x, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums) {
   if constexpr (N != ANY) count = N;
-  for (int64_t k = 0; k < groups; ++k, x += LINE, table += 2 * LINE, sums += count * LINE) {
-    const Table t{table};
-    vf s[N == ANY ? slaf::MAX_MOMENTS : N][PER_LINE];
-    for (int j = 0; j < count; ++j)
-      for (int v = 0; v < PER_LINE; ++v) s[j][v] = load(sums + j * LINE + v * W);
-    auto add = [&s](int j, int v, vf term) { s[j][v] += term; };
-    for (int64_t r = 0; r < rows; ++r) {
-      vf u[PER_LINE];
-      standardise(x + r * ld, t, 0, u);
-      terms<F, N, false>(count, u, vi{}, add);
-    }
-    for (int j = 0; j < count; ++j)
-      for (int v = 0; v < PER_LINE; ++v) store(sums + j * LINE + v * W, s[j][v]);
-  }
+  auto step = [=](auto together, int64_t i, int64_t at, int64_t to) {
+    constexpr int R = decltype(together)::value;
+    vf u[R];
+    gather(x + i, ld, u);
+    standardise(Table{table + at}, 0, u);
+    terms<F, N, false>(count, u, vi{}, Adder<R>{sums + to, vf{}});
+  };
+  sweep(rows, ld, groups, 2, count, step);
 }
 
 }  // namespace

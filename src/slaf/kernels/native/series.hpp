@@ -158,27 +158,71 @@ void row_input(const float* x, const float* g, float* gx, int64_t n, const float
 
 // -- columns: coefficients of their own in every lane --------------------------------------------------------------------------
 
+// TOGETHER rows at a time, so that coefficients and sums are loaded once for all of them; along the rows accesses stay sequential.
+constexpr int TOGETHER = 4;
+
 struct Table {
   const float* at;
-  SLAF_INLINE vf operator()(int j, int v) const { return load(at + j * LINE + v * W); }
+  SLAF_INLINE vf operator()(int j, int) const { return load(at + j * LINE); }
 };
 
-SLAF_INLINE void standardise(const float* x, const Table& t, int first_row, vf (&u)[PER_LINE]) {
-  for (int v = 0; v < PER_LINE; ++v) u[v] = (load(x + v * W) - t(first_row, v)) * t(first_row + 1, v);
+// step(rows, offset of the vector in x, in the table, in the sums) for every vector of the block; ``rows`` is a constant.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+template <class S>
+SLAF_INLINE void sweep(int64_t rows, int64_t ld, int64_t groups, int width, int sums, S step) {
+  auto along = [&](auto together, int64_t r) {
+    for (int64_t k = 0; k < groups; ++k)
+      for (int v = 0; v < PER_LINE; ++v) step(together, r * ld + k * LINE + v * W, k * width * LINE + v * W, k * sums * LINE + v * W);
+  };
+  int64_t r = 0;
+  for (; r + TOGETHER <= rows; r += TOGETHER) along(Count<TOGETHER>{}, r);
+  for (; r < rows; ++r) along(Count<1>{}, r);
 }
+
+template <int R>
+SLAF_INLINE void gather(const float* p, int64_t ld, vf (&out)[R]) {
+  for (int r = 0; r < R; ++r) out[r] = load(p + r * ld);
+}
+
+template <int R>
+SLAF_INLINE void scatter(float* p, int64_t ld, const vf (&v)[R]) {
+  for (int r = 0; r < R; ++r) store(p + r * ld, v[r]);
+}
+
+template <int R>
+SLAF_INLINE void standardise(const Table& t, int row, vf (&u)[R]) {
+  const vf mid = t(row, 0), scale = t(row + 1, 0);
+  for (int r = 0; r < R; ++r) u[r] = (u[r] - mid) * scale;
+}
+
+// Collects the R terms of each sum, then adds them to memory.
+template <int R>
+struct Adder {
+  float* sums;
+  vf sum;
+  SLAF_INLINE void operator()(int j, int r, vf term) {
+    sum = r ? sum + term : term;
+    if (r == R - 1) store(sums + j * LINE, load(sums + j * LINE) + sum);
+  }
+};
 
 template <int F, int D>
 void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table) {
   if constexpr (D != ANY) degree = D;
-  for (int64_t k = 0; k < groups; ++k, x += LINE, y += LINE, table += (degree + 3) * LINE) {
-    const Table t{table};
-    for (int64_t r = 0; r < rows; ++r) {
-      vf u[PER_LINE], out[PER_LINE];
-      standardise(x + r * ld, t, degree + 1, u);
-      evaluate<F, D>(degree, t, u, out);
-      for (int v = 0; v < PER_LINE; ++v) store(y + r * ld + v * W, out[v]);
-    }
-  }
+  auto step = [=](auto together, int64_t i, int64_t at, int64_t) {
+    constexpr int R = decltype(together)::value;
+    const Table t{table + at};
+    vf u[R], out[R];
+    gather(x + i, ld, u);
+    standardise(t, degree + 1, u);
+    evaluate<F, D>(degree, t, u, out);
+    scatter(y + i, ld, out);
+  };
+  sweep(rows, ld, groups, degree + 3, 0, step);
 }
 
 template <int F, int D>
@@ -186,23 +230,19 @@ void column_backward(const float* x, const float* g, float* gx, int64_t rows, in
                      float* sums) {
   if constexpr (D != ANY) degree = D;
   const int slope_degree = lower(degree);
-  for (int64_t k = 0; k < groups; ++k, x += LINE, g += LINE, gx += LINE, table += (slope_degree + 3) * LINE, sums += (degree + 1) * LINE) {
-    const Table t{table};
-    vf s[most(D) + 1][PER_LINE];
-    for (int j = 0; j <= degree; ++j)
-      for (int v = 0; v < PER_LINE; ++v) s[j][v] = load(sums + j * LINE + v * W);
-    auto add = [&s](int j, int v, vf term) { s[j][v] += term; };
-    for (int64_t r = 0; r < rows; ++r) {
-      vf u[PER_LINE], gv[PER_LINE], out[PER_LINE];
-      standardise(x + r * ld, t, slope_degree + 1, u);
-      for (int v = 0; v < PER_LINE; ++v) gv[v] = load(g + r * ld + v * W);
-      evaluate<F, lower(D)>(slope_degree, t, u, out);
-      for (int v = 0; v < PER_LINE; ++v) store(gx + r * ld + v * W, gv[v] * out[v]);
-      project<F, D, false>(degree, gv, u, vi{}, add);
-    }
-    for (int j = 0; j <= degree; ++j)
-      for (int v = 0; v < PER_LINE; ++v) store(sums + j * LINE + v * W, s[j][v]);
-  }
+  auto step = [=](auto together, int64_t i, int64_t at, int64_t to) {
+    constexpr int R = decltype(together)::value;
+    const Table t{table + at};
+    vf u[R], gv[R], out[R];
+    gather(x + i, ld, u);
+    gather(g + i, ld, gv);
+    standardise(t, slope_degree + 1, u);
+    evaluate<F, lower(D)>(slope_degree, t, u, out);
+    for (int r = 0; r < R; ++r) out[r] *= gv[r];
+    scatter(gx + i, ld, out);
+    project<F, D, false>(degree, gv, u, vi{}, Adder<R>{sums + to, vf{}});
+  };
+  sweep(rows, ld, groups, slope_degree + 3, degree + 1, step);
 }
 
 template <int F, int D, int Q>
@@ -211,16 +251,19 @@ void column_input(const float* x, const float* g, float* gx, int64_t rows, int64
   if constexpr (D != ANY) degree = D;
   if constexpr (Q != ANY) degree_q = Q;
   const int slope_degree = lower(degree);
-  for (int64_t k = 0; k < groups; ++k, x += LINE, g += LINE, gx += LINE, table += (slope_degree + degree_q + 4) * LINE) {
-    const Table t{table}, rest{table + (slope_degree + 1) * LINE};
-    for (int64_t r = 0; r < rows; ++r) {
-      vf u[PER_LINE], out[PER_LINE], other[PER_LINE];
-      standardise(x + r * ld, t, slope_degree + degree_q + 2, u);
-      evaluate<F, lower(D)>(slope_degree, t, u, out);
-      evaluate<F, Q>(degree_q, rest, u, other);
-      for (int v = 0; v < PER_LINE; ++v) store(gx + r * ld + v * W, load(g + r * ld + v * W) * out[v] + other[v]);
-    }
-  }
+  auto step = [=](auto together, int64_t i, int64_t at, int64_t) {
+    constexpr int R = decltype(together)::value;
+    const Table t{table + at}, rest{table + at + (slope_degree + 1) * LINE};
+    vf u[R], gv[R], out[R], other[R];
+    gather(x + i, ld, u);
+    gather(g + i, ld, gv);
+    standardise(t, slope_degree + degree_q + 2, u);
+    evaluate<F, lower(D)>(slope_degree, t, u, out);
+    evaluate<F, Q>(degree_q, rest, u, other);
+    for (int r = 0; r < R; ++r) out[r] = gv[r] * out[r] + other[r];
+    scatter(gx + i, ld, out);
+  };
+  sweep(rows, ld, groups, slope_degree + degree_q + 4, 0, step);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
-// The table of one instruction set; included by kernels_<set>.cpp, which sets SLAF_LANES, SLAF_NAME and SLAF_TABLE.
+// The table of one instruction set; included by kernels_<set>.cpp, which sets SLAF_LANES, SLAF_NAME,
+// SLAF_TABLE and SLAF_UNROLLED.
 #pragma once
 #include "kernels.hpp"
 #include "moments.hpp"
+#include "rational.hpp"
 #include "series.hpp"
 
 namespace {
@@ -19,23 +21,41 @@ constexpr slaf::MomentKernels moment_kernels() {
 
 template <int F, int D = 0>
 void fill_series(slaf::SeriesKernels* out) {
-  if constexpr (D <= slaf::UNROLLED) out[D] = series_kernels<F, D>(), fill_series<F, D + 1>(out);
+  if constexpr (D <= SLAF_UNROLLED) out[D] = series_kernels<F, D>(), fill_series<F, D + 1>(out);
   else out[D] = series_kernels<F, ANY>();
 }
 
 template <int F, int I = 0>
 void fill_moments(slaf::MomentKernels* out) {
-  if constexpr (I < slaf::UNROLLED) out[I] = moment_kernels<F, 2 * I + 2>(), fill_moments<F, I + 1>(out);
+  if constexpr (I < SLAF_UNROLLED) out[I] = moment_kernels<F, 2 * I + 2>(), fill_moments<F, I + 1>(out);
   else out[I] = moment_kernels<F, ANY>();
+}
+
+template <int FORM, int M, int K>
+constexpr slaf::RationalKernels rational_kernels() {
+  return {rational_row_forward<FORM, M, K>, rational_column_forward<FORM, M, K>, rational_row_backward<FORM, M, K>,
+          rational_column_backward<FORM, M, K>};
+}
+
+template <int FORM>
+void fill_rational(slaf::RationalKernels* out) {
+  constexpr bool pairs = FORM == 0 || FORM == 3;  // one b for two degrees
+  out[0] = rational_kernels<FORM, 5, pairs ? 2 : 4>();
+  out[1] = rational_kernels<FORM, ANY, ANY>();
 }
 
 struct Filled : slaf::Kernels {
   Filled() : slaf::Kernels{} {
     name = SLAF_NAME;
+    unrolled = SLAF_UNROLLED;
     fill_series<0>(series[0]);
     fill_series<1>(series[1]);
     fill_moments<0>(moments[0]);
     fill_moments<1>(moments[1]);
+    fill_rational<0>(rational[0]);
+    fill_rational<1>(rational[1]);
+    fill_rational<2>(rational[2]);
+    fill_rational<3>(rational[3]);
     widen[0] = widen_bfloat16, widen[1] = widen_float16;
     narrow[0] = narrow_bfloat16, narrow[1] = narrow_float16;
   }

@@ -1,0 +1,284 @@
+// P(x)/Q(x) and its gradients. FORM: 0 Q = 1 + Σ|b_k|x^2k, 1 Q = 1 + Σ|b_k||x|^k, 2 Q = 1 + |Σ b_k x^k|, 3 Q = 1 + (Σ b_k x^k)²; in the
+// first two the caller passes |b_k|. M, K: degree of P and number of b, or ANY.
+//
+// Beyond ``limit`` powers of x could overflow where the quotient does not: those elements are left out, then done one by one.
+#pragma once
+#include "series.hpp"
+
+namespace {
+
+SLAF_INLINE vf absolute(vf v) { return (vf)((vi)v & 0x7fffffff); }
+SLAF_INLINE vf sign_or_one(vf v) { return (vf)(((vi)v & (vi)(v < 0.0f) & (int32_t)0x80000000) | (vi)all(1.0f)); }
+
+SLAF_INLINE bool any(vi mask) {
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif SLAF_LANES == 8 && defined(__AVX__)
+  return _mm256_movemask_ps((__m256)mask) != 0;
+#else
+  int64_t words[W / 2], out = 0;
+  memcpy(words, &mask, sizeof words);
+  for (int i = 0; i < W / 2; ++i) out |= words[i];
+  return out != 0;
+#endif
+}
+
+template <int D, class S>
+SLAF_INLINE void downwards(int top, S step) {
+  if constexpr (D == ANY) {
+    for (int j = top; j >= 0; --j) step(j);
+  } else {
+    SLAF_UNROLL for (int j = D; j >= 0; --j) step(j);
+  }
+}
+
+template <int D, class S>
+SLAF_INLINE void upwards(int count, S step) {
+  if constexpr (D == ANY) {
+    for (int j = 0; j < count; ++j) step(j);
+  } else {
+    SLAF_UNROLL for (int j = 0; j < D; ++j) step(j);
+  }
+}
+
+template <int FORM>
+SLAF_INLINE vf base_of(vf x) {
+  return FORM == 0 ? x * x : FORM == 1 ? absolute(x) : x;
+}
+
+template <int FORM>
+SLAF_INLINE vf outer(vf s) {
+  return 1.0f + (FORM == 2 ? absolute(s) : FORM == 3 ? s * s : s);
+}
+
+constexpr int below(int count) { return count == ANY ? ANY : count - 1; }
+
+// a(j, v), b(k, v), k from 0 on, are the coefficients.
+template <int FORM, int M, int K, int U, class A, class B>
+SLAF_INLINE void quotient(int m, int count, A a, B b, const vf (&x)[U], vf (&y)[U]) {
+  vf q[U];
+  for (int v = 0; v < U; ++v) q[v] = vf{};
+  downwards<below(K)>(count - 1, [&](int k) {
+    for (int v = 0; v < U; ++v) q[v] = (q[v] + b(k, v)) * base_of<FORM>(x[v]);
+  });
+  evaluate<0, M>(m, a, x, y);
+  for (int v = 0; v < U; ++v) y[v] = y[v] / outer<FORM>(q[v]);
+}
+
+// gx, and s(j, v, term) for j of the numerator, then of the denominator.
+template <int FORM, int M, int K, bool MASKED, int U, class A, class B, class S>
+SLAF_INLINE void gradients(int m, int count, A a, B b, const vf (&x)[U], const vf (&g)[U], vf (&gx)[U], vi mask, S s) {
+  vf p[U], dp[U], q[U], dq[U], weight[U], t[U];
+  for (int v = 0; v < U; ++v) p[v] = dp[v] = q[v] = dq[v] = vf{};
+  downwards<M>(m, [&](int j) {
+    for (int v = 0; v < U; ++v) dp[v] = dp[v] * x[v] + p[v], p[v] = p[v] * x[v] + a(j, v);
+  });
+  downwards<below(K)>(count - 1, [&](int k) {
+    for (int v = 0; v < U; ++v) {
+      const vf inner = q[v] + b(k, v), z = base_of<FORM>(x[v]);
+      dq[v] = dq[v] * z + inner;
+      q[v] = inner * z;
+    }
+  });
+  for (int v = 0; v < U; ++v) {
+    const vf r = 1.0f / outer<FORM>(q[v]), y = p[v] * r;
+    const vf factor = FORM == 2 ? sign_or_one(q[v]) : FORM == 3 ? q[v] + q[v] : all(1.0f);
+    vf slope = dq[v] * factor;
+    if (FORM == 0) slope *= x[v] + x[v];
+    if (FORM == 1) slope = (vf)((vi)(slope * sign_or_one(x[v])) & (vi)(x[v] != 0.0f));
+    t[v] = g[v] * r;
+    gx[v] = t[v] * (dp[v] - y * slope);
+    weight[v] = -t[v] * y * factor;
+  }
+  upwards<M == ANY ? ANY : M + 1>(m + 1, [&](int j) {
+    for (int v = 0; v < U; ++v) {
+      s(j, v, MASKED ? keep(t[v], mask) : t[v]);
+      t[v] *= x[v];
+    }
+  });
+  upwards<K>(count, [&](int k) {
+    for (int v = 0; v < U; ++v) {
+      weight[v] *= base_of<FORM>(x[v]);
+      s(m + 1 + k, v, MASKED ? keep(weight[v], mask) : weight[v]);
+    }
+  });
+}
+
+// -- far elements ----------------------------------------------------------------------------------------------------------------
+
+typedef long double wide;  // where it is no wider than double, degrees 9 and 10 overflow beyond |x| = 1e30
+
+struct Far {
+  const float *a, *b;
+  int64_t step;  // between coefficients
+  int form, m, count;
+
+  wide inside(wide z, wide* slope) const {
+    wide s = 0, d = 0;
+    for (int k = count - 1; k >= 0; --k) {
+      const wide inner = s + (wide)b[k * step];
+      d = d * z + inner;
+      s = inner * z;
+    }
+    *slope = d;
+    return s;
+  }
+
+  // y, and where sums is not null the gradients: their terms are added to sums[0], sums[stride], ….
+  template <class T>
+  __attribute__((noinline)) float at(float element, float g, float* gx, T* sums, int64_t stride) const {
+    const wide x = __builtin_isinf(element) ? (wide)__builtin_nanf("") : (wide)element;
+    const wide z = form == 0 ? x * x : form == 1 && x < 0 ? -x : x;
+    wide d, s = inside(z, &d), p = 0, dp = 0;
+    for (int j = m; j >= 0; --j) dp = dp * x + p, p = p * x + (wide)a[j * step];
+    const wide q = 1 + (form == 2 && s < 0 ? -s : form == 3 ? s * s : s), y = p / q;
+    if (sums == nullptr) return (float)y;
+    const wide factor = form == 2 ? (s < 0 ? -1 : 1) : form == 3 ? 2 * s : 1;
+    const wide slope = d * factor * (form == 0 ? 2 * x : form == 1 && x < 0 ? -1 : 1);
+    wide t = (wide)g / q, weight = -t * y * factor;
+    *gx = (float)(t * (dp - y * slope));
+    for (int j = 0; j <= m; ++j, t *= x) sums[j * stride] += (T)t;
+    for (int k = 0; k < count; ++k) sums[(m + 1 + k) * stride] += (T)(weight *= z);
+    return (float)y;
+  }
+};
+
+SLAF_INLINE bool is_far(float x, float limit) { return __builtin_fabsf(x) > limit; }
+
+// Zero in far lanes, which are noted.
+SLAF_INLINE vf near(vf x, vf limit, vi* far) {
+  const vi beyond = (vi)(absolute(x) > limit);
+  *far |= beyond;
+  return (vf)((vi)x & ~beyond);
+}
+
+// -- rows ------------------------------------------------------------------------------------------------------------------------
+
+template <int FORM, int M, int K>
+void rational_row_forward(const float* x, float* y, int64_t n, const float* coef, int m, int count, float limit) {
+  if constexpr (M != ANY) m = M, count = K;
+  const Constants<slaf::MAX_RATIONAL> c(coef, m + 1 + count);
+  auto a = [&c](int j, int) { return c.c[j]; };
+  auto b = [&c, m](int k, int) { return c.c[m + 1 + k]; };
+  const vf most = all(limit);
+  vi far = {};
+  int64_t i = 0;
+  for (; i + AHEAD * W <= n; i += AHEAD * W) {
+    vf near_x[AHEAD], out[AHEAD];
+    for (int v = 0; v < AHEAD; ++v) near_x[v] = near(load(x + i + v * W), most, &far);
+    quotient<FORM, M, K>(m, count, a, b, near_x, out);
+    for (int v = 0; v < AHEAD; ++v) store(y + i + v * W, out[v]);
+  }
+  for (; i < n; i += W) {
+    const int lanes = n - i < W ? (int)(n - i) : W;
+    vf near_x[1] = {near(load_part(x + i, lanes), most, &far)}, out[1];
+    quotient<FORM, M, K>(m, count, a, b, near_x, out);
+    store_part(y + i, out[0], lanes);
+  }
+  if (!any(far)) return;
+  const Far exact{coef, coef + m + 1, 1, FORM, m, count};
+  for (i = 0; i < n; ++i)
+    if (is_far(x[i], limit)) y[i] = exact.at<double>(x[i], 0, nullptr, nullptr, 1);
+}
+
+template <int FORM, int M, int K>
+void rational_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* coef, int m, int count, float limit,
+                           double* sums) {
+  if constexpr (M != ANY) m = M, count = K;
+  const Constants<slaf::MAX_RATIONAL> c(coef, m + 1 + count);
+  auto a = [&c](int j, int) { return c.c[j]; };
+  auto b = [&c, m](int k, int) { return c.c[m + 1 + k]; };
+  const vf most = all(limit);
+  vi far = {};
+  for (int64_t start = 0; start < n; start += RUN) {
+    const int64_t end = n - start < RUN ? n : start + RUN;
+    vf s[M == ANY ? slaf::MAX_RATIONAL : M + 1 + K] = {};
+    auto add = [&s](int j, int, vf t) { s[j] += t; };
+    int64_t i = start;
+    for (; i + AHEAD * W <= end; i += AHEAD * W) {
+      vf near_x[AHEAD], near_g[AHEAD], out[AHEAD];
+      for (int v = 0; v < AHEAD; ++v) {
+        vi beyond = {};
+        near_x[v] = near(load(x + i + v * W), most, &beyond);
+        near_g[v] = (vf)((vi)load(g + i + v * W) & ~beyond);
+        far |= beyond;
+      }
+      gradients<FORM, M, K, false>(m, count, a, b, near_x, near_g, out, vi{}, add);
+      for (int v = 0; v < AHEAD; ++v) store(gx + i + v * W, out[v]);
+    }
+    for (; i < end; i += W) {
+      const int lanes = end - i < W ? (int)(end - i) : W;
+      vi beyond = {};
+      vf near_x[1] = {near(load_part(x + i, lanes), most, &beyond)}, out[1];
+      vf near_g[1] = {(vf)((vi)load_part(g + i, lanes) & ~beyond)};
+      far |= beyond;
+      gradients<FORM, M, K, true>(m, count, a, b, near_x, near_g, out, first(lanes), add);
+      store_part(gx + i, out[0], lanes);
+    }
+    for (int j = 0; j < m + 1 + count; ++j) sums[j] += total(s[j]);
+  }
+  if (!any(far)) return;
+  const Far exact{coef, coef + m + 1, 1, FORM, m, count};
+  for (int64_t i = 0; i < n; ++i)
+    if (is_far(x[i], limit)) exact.at(x[i], g[i], gx + i, sums, 1);
+}
+
+// -- columns ---------------------------------------------------------------------------------------------------------------------
+
+template <int FORM, int M, int K>
+void rational_column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int m, int count, float limit,
+                             const float* table) {
+  if constexpr (M != ANY) m = M, count = K;
+  vi far = {};
+  const int terms = m + 1 + count;
+  auto step = [=, &far](auto together, int64_t i, int64_t at, int64_t) {
+    constexpr int R = decltype(together)::value;
+    vf near_x[R], out[R];
+    gather(x + i, ld, near_x);
+    for (int r = 0; r < R; ++r) near_x[r] = near(near_x[r], all(limit), &far);
+    quotient<FORM, M, K>(m, count, Table{table + at}, Table{table + at + (m + 1) * LINE}, near_x, out);
+    scatter(y + i, ld, out);
+  };
+  sweep(rows, ld, groups, terms, 0, step);
+  if (!any(far)) return;
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t q = 0; q < groups * LINE; ++q) {
+      const float* c = table + q / LINE * terms * LINE + q % LINE;
+      if (const float element = x[r * ld + q]; is_far(element, limit))
+        y[r * ld + q] = Far{c, c + (m + 1) * LINE, LINE, FORM, m, count}.template at<float>(element, 0, nullptr, nullptr, 1);
+    }
+}
+
+template <int FORM, int M, int K>
+void rational_column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int m, int count,
+                              float limit, const float* table, float* sums) {
+  if constexpr (M != ANY) m = M, count = K;
+  vi far = {};
+  const int terms = m + 1 + count;
+  auto step = [=, &far](auto together, int64_t i, int64_t at, int64_t to) {
+    constexpr int R = decltype(together)::value;
+    vf near_x[R], near_g[R], out[R];
+    gather(x + i, ld, near_x);
+    gather(g + i, ld, near_g);
+    for (int r = 0; r < R; ++r) {
+      vi beyond = {};
+      near_x[r] = near(near_x[r], all(limit), &beyond);
+      near_g[r] = (vf)((vi)near_g[r] & ~beyond);
+      far |= beyond;
+    }
+    gradients<FORM, M, K, false>(m, count, Table{table + at}, Table{table + at + (m + 1) * LINE}, near_x, near_g, out, vi{},
+                                 Adder<R>{sums + to, vf{}});
+    scatter(gx + i, ld, out);
+  };
+  sweep(rows, ld, groups, terms, terms, step);
+  if (!any(far)) return;
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t q = 0; q < groups * LINE; ++q) {
+      const float* c = table + q / LINE * terms * LINE + q % LINE;
+      if (const float element = x[r * ld + q]; is_far(element, limit))
+        Far{c, c + (m + 1) * LINE, LINE, FORM, m, count}.at(element, g[r * ld + q], gx + r * ld + q,
+                                                           sums + q / LINE * terms * LINE + q % LINE, LINE);
+    }
+}
+
+}  // namespace
