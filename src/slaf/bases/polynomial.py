@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import comb
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from slaf.kernels.series import _terms, clenshaw
 
 from .base import Basis, Matrix, check_degree, check_order
 
-__all__ = ["CHEBYSHEV", "POWERS", "PolynomialBasis", "Polynomials", "substitute", "times_u"]
+__all__ = ["CHEBYSHEV", "POWERS", "PolynomialBasis", "Polynomials", "substitute", "substitution_table", "times_u"]
 
 POWERS = Recurrence((1.0,), (0.0,))
 """1, u, u², …"""
@@ -117,6 +118,19 @@ def substitute(recurrence: Recurrence, center: Tensor, scale: Tensor, times_u: T
         row = a * (scale[:, None] * (rows[k] @ times_u.to(center.dtype)) + center[:, None] * rows[k])
         rows.append(row - b * rows[k - 1] if k and b else row)
     return torch.stack(rows, 1)
+
+
+@lru_cache(maxsize=64)
+def substitution_table(recurrence: Recurrence, degree: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Exponents i and j, (P,), and T (P, (K + 1)²) with φ_k(scale·u + center) = Σ_l S[k, l] φ_l(u), S = Σ scale^i center^j T[(i, j)].
+
+    What :func:`substitute` does in few operations, for moderate degrees.
+    """
+    powers, back = recurrence.to_monomial(degree), _in_family(POWERS, recurrence, 1.0, degree)
+    pairs = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    table = np.stack([comb(i + j, i) * np.outer(powers[:, i + j], back[i]) for i, j in pairs]).reshape(len(pairs), -1)
+    i, j = np.array(pairs, dtype=np.float64).T
+    return torch.from_numpy(i.copy()), torch.from_numpy(j.copy()), torch.from_numpy(table)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from . import raw
 from .dispatch import MAX_DEGREE, Layout
 from .fused import run
 from .recurrence import Recurrence
-from .series import differentiate, moments, native_place, series
+from .series import moments, native_place, series
 
 __all__ = ["Fold", "Measured", "measure", "normalized"]
 
@@ -60,19 +61,13 @@ def measure(
     if found is None or found[0].c != len(center):
         return None
     layout, family = found
-    t = raw.moments(x, layout, family, count, *_tables(layout, shape, center, rscale))
-    if len(layout.dims) > 1:  # the order of memory may not be that of the sites
-        t = raw.spread(t, shape, layout).reshape(count, -1).T
-    return Measured(t, center, rscale, shape, recurrence, layout, family)
+    t = raw.moments(x, layout, family, count, *(raw.rows_table(m[:, None], shape, layout) for m in (center, rscale)))
+    return Measured(raw.by_site(t, shape, layout), center, rscale, shape, recurrence, layout, family)
 
 
 def normalized(x: Tensor, measured: Measured, fold: Fold, *parameters: Tensor) -> Tensor:
     """Σ_j c_j φ_j((x - center)·rscale) with (c, center, rscale) = fold(t, *parameters), differentiable in x and the parameters."""
     return run(_Folded(x, measured, fold, parameters), x, *parameters)
-
-
-def _tables(layout: Layout, shape: tuple[int, ...], *rows: Tensor) -> list[Tensor]:
-    return [raw.table(t.reshape(1, *shape), layout) for t in rows]
 
 
 class _Folded:
@@ -87,16 +82,10 @@ class _Folded:
         self.c = c
         layout, shape = measured.layout, measured.shape
         center, rscale = (measured.center, measured.rscale) if self.center is None or self.rscale is None else (self.center, self.rscale)
-        self.tables = [self._rows(c), *_tables(layout, shape, center, rscale)]
-
-    def _rows(self, c: Tensor) -> Tensor:
-        """(sites or 1, K) as the kernels' table: sites may stand in another order in memory."""
-        measured, c = self.measured, c.detach()
-        return raw.table(c.T.reshape(c.shape[1], *(measured.shape if len(c) > 1 else (1,) * len(measured.shape))), measured.layout)
+        self.tables = [raw.rows_table(rows, shape, layout) for rows in (c, center[:, None], rscale[:, None])]
 
     def _sites(self, sums: Tensor) -> Tensor:
-        """The kernels' sums (c, K) by site."""
-        return raw.spread(sums, self.measured.shape, self.measured.layout).reshape(sums.shape[1], -1).T
+        return raw.by_site(sums, self.measured.shape, self.measured.layout)
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.series_forward(x, self.measured.layout, self.measured.family, *self.tables)
@@ -131,13 +120,13 @@ class _Folded:
     def _q(self, gt: Tensor | None) -> Tensor:
         """The gradient of Σ t·gt by an element of x, as a series in the u of the result."""
         measured = self.measured
-        gt = torch.zeros_like(measured.t) if gt is None else gt
+        if gt is None:
+            return torch.zeros(measured.layout.c, 1)
         share = measured.layout.n * measured.layout.s
-        c = torch.cat([torch.zeros_like(gt[:, :1]), gt], 1) * (measured.rscale.double() / share)[:, None]
-        q = differentiate(c.T, measured.recurrence).T
+        q = (gt @ _slopes(measured.recurrence, gt.shape[1])) * (measured.rscale / share)[:, None]
         if self.center is not None and self.rscale is not None:
             q = _moved(q, measured, self.center.detach(), self.rscale.detach())
-        return self._rows(q)
+        return raw.rows_table(q, measured.shape, measured.layout)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
         m = self.measured
@@ -147,6 +136,12 @@ class _Folded:
             center, rscale = m.center, m.rscale
         wide = c.T.reshape(c.shape[1], *(m.shape if len(c) > 1 else (1,) * len(m.shape)))
         return series(x, wide, center.reshape(m.shape), rscale.reshape(m.shape), m.recurrence)
+
+
+@lru_cache(maxsize=64)
+def _slopes(recurrence: Recurrence, count: int) -> Tensor:
+    """Row j - 1 holds φ_j' in the family, j = 1 … count: (count, count)."""
+    return torch.from_numpy(recurrence.derivative(count)[1:, :count].copy())
 
 
 def _moved(q: Tensor, measured: Measured, center: Tensor, rscale: Tensor) -> Tensor:

@@ -55,35 +55,22 @@ class _PerSite:
         self.factor, self.repeat, self.shape, self.recurrence = factor, repeat, shape, recurrence
         self.center, self.rscale, self.layout, self.family = center, rscale, layout, family
         self.count, self.dtype = len(weight), weight.dtype
-        self.simple = len(layout.dims) <= 1
         with torch.no_grad():
-            self.coef = self._table(self._rows(weight, bias).to(torch.float32))
-            self.by = self._map(center), self._map(rscale)
+            self.coef = raw.rows_table(self._rows(weight, bias), shape, layout)
+            self.by = [None if t is None else raw.rows_table(t[:, None], shape, layout) for t in (center, rscale)]
 
     def _rows(self, weight: Tensor, bias: Tensor) -> Tensor:
         c = torch.cat([bias[:, None], weight], 1) * self.factor
         return c.repeat_interleave(self.repeat, 0) if self.repeat > 1 else c
 
-    def _table(self, rows: Tensor) -> Tensor:
-        """(sites or 1, K) as the kernels' (c, K)."""
-        if self.simple:
-            return (rows if len(rows) == self.layout.c else rows.expand(self.layout.c, -1)).contiguous()
-        return raw.table(rows.T.reshape(rows.shape[1], *self._wide(rows)), self.layout)
-
-    def _map(self, t: Tensor | None) -> Tensor | None:
-        return None if t is None else self._table(t[:, None].to(torch.float32))
-
-    def _wide(self, rows: Tensor) -> tuple[int, ...]:
-        return self.shape if len(rows) > 1 else (1,) * len(self.shape)
-
     def forward(self, x: Tensor) -> Tensor:
         return raw.series_forward(x, self.layout, self.family, self.coef, *self.by)
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        gx, sums, _ = raw.series_backward(x, g, self.layout, self.family, self.coef, *self.by, need_x)
+        center, rscale = self.by
+        gx, sums, _ = raw.series_backward(x, g, self.layout, self.family, self.coef, center, rscale, need_x)
         assert sums is not None
-        if not self.simple:
-            sums = raw.spread(sums, self.shape, self.layout).reshape(sums.shape[1], -1).T
+        sums = raw.by_site(sums, self.shape, self.layout)
         if len(sums) != self.count:
             sums = sums.reshape(self.count, -1, sums.shape[1]).sum(1)
         sums = sums.to(self.dtype) if self.factor == 1 else sums.mul_(self.factor).to(self.dtype)
@@ -93,4 +80,4 @@ class _PerSite:
         weight, bias = parameters
         c = self._rows(weight.to(torch.float64), bias.to(torch.float64))
         center, rscale = (None if t is None else t.reshape(self.shape) for t in (self.center, self.rscale))
-        return series(x, c.T.reshape(c.shape[1], *self._wide(c)), center, rscale, self.recurrence)
+        return series(x, c.T.reshape(c.shape[1], *(self.shape if len(c) > 1 else (1,) * len(self.shape))), center, rscale, self.recurrence)

@@ -14,10 +14,12 @@ from . import native
 from .dispatch import DTYPES, Layout, refusal, threads, transformed
 
 __all__ = [
+    "by_site",
     "gradient_like",
     "moments",
     "rational_backward",
     "rational_forward",
+    "rows_table",
     "series_backward",
     "series_forward",
     "series_input",
@@ -39,6 +41,19 @@ def table(theta: Tensor, layout: Layout) -> Tensor:
         flat = inner.expand(count, *layout.sizes).reshape(count, -1).T
     flat = flat.to(torch.float32)
     return (flat if len(flat) == layout.c else flat.expand(layout.c, -1)).contiguous()
+
+
+def rows_table(rows: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
+    """:func:`table` of θ given as rows (sites or 1, K), where (sites,) broadcasts in ``shape``."""
+    if len(layout.dims) > 1:
+        return table(rows.T.reshape(rows.shape[1], *(shape if rows.shape[0] > 1 else (1,) * len(shape))), layout)
+    rows = rows.detach().to(torch.float32)
+    return (rows if rows.shape[0] == layout.c else rows.expand(layout.c, -1)).contiguous()
+
+
+def by_site(sums: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
+    """Sums (c, K) in the order of the sites, not of memory."""
+    return sums if len(layout.dims) <= 1 else spread(sums, shape, layout).reshape(sums.shape[1], -1).T
 
 
 def spread(sums: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
@@ -143,6 +158,7 @@ def rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Ten
     y = torch.empty_like(x)
     _run(
         "rational_forward",
+    "rows_table",
         x.data_ptr(), y.data_ptr(), *_head(x, layout), form, num.shape[1] - 1, degree,
         num.data_ptr(), _pointer(den), threads(x.numel()),
     )  # fmt: skip

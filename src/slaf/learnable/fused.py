@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from slaf.bases.polynomial import PolynomialBasis
+from slaf.bases.polynomial import PolynomialBasis, substitution_table
 from slaf.kernels.normalized import Measured, measure, normalized
 from slaf.kernels.persite import series_of_sites
 from slaf.kernels.recurrence import Recurrence
@@ -54,6 +54,13 @@ def trained(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     if measured is None:
         return None
     return (_standardised if terms is None else _normalised)(act, x, measured)
+
+
+def _expanded(act: SLAF, center: Tensor, scale: Tensor) -> Tensor:
+    """:meth:`TermStatistics.expand_about` in few operations."""
+    i, j, table = substitution_table(act.basis.recurrence, act.num_terms)  # type: ignore[attr-defined]
+    size = act.num_terms + 1
+    return ((scale[:, None] ** i * center[:, None] ** j) @ table).reshape(-1, size, size)
 
 
 def _recurrence(basis: PolynomialBasis, terms: TermStatistics | None) -> Recurrence:
@@ -144,14 +151,14 @@ def _normalised(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
     running = None if inputs is None else _counted(measured, inputs)
     a, b = act.coefficients()
     seen: list[Any] = []
-    own = None if inputs is not None else terms.expand_about(measured.center, 1 / measured.rscale)
+    own = None if inputs is not None else _expanded(act, measured.center, 1 / measured.rscale)
 
     def fold(t: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, None, None]:
         expansion = own
         if inputs is not None:  # the terms are of the standardised input, the moments about where it was expected
             center, rstd = inputs.standardizing(*_mean_and_var(measured, t), running)
             rscale = rstd * unit
-            expansion = terms.expand_about((measured.center - center) * rscale, rscale / measured.rscale)
+            expansion = _expanded(act, (measured.center - center) * rscale, rscale / measured.rscale)
         c, mean, var = terms.fold(t, a, b, expansion)
         seen[:] = mean.detach(), var.detach()
         return c, None, None
