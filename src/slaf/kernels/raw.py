@@ -158,7 +158,6 @@ def rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Ten
     y = torch.empty_like(x)
     _run(
         "rational_forward",
-    "rows_table",
         x.data_ptr(), y.data_ptr(), *_head(x, layout), form, num.shape[1] - 1, degree,
         num.data_ptr(), _pointer(den), threads(x.numel()),
     )  # fmt: skip
