@@ -257,7 +257,7 @@ SLAF_EXPORT int slaf_series_backward_input(const void* x, const void* g, void* g
     Input p;
     const int terms = slope_terms(degree);
     describe(p, x, g, gx, dtype, n, c, s, threads, terms + degree_q + 3);
-    const bool full = degree > 0 && degree_q == 2 * degree - 1;
+    const bool full = family == 0 && degree > 0 && degree_q == 2 * degree - 1;
     p.kernel = series_kernel(set, family, full ? degree : MAX_DEGREE), p.degree = degree, p.degree_q = degree_q;
     const Normalisation by{center, rscale};
     for (int64_t k = 0; k < c; ++k) {

@@ -118,20 +118,25 @@ struct Block {
   int64_t row, rows, group, columns;  // columns from group·LINE on
 };
 
-// ``width`` columns of a block from ``column`` on, through buffers: half types, and columns that do not fill a line.
+// ``width`` columns of a block from ``column`` on, through buffers: half types, and fewer columns than fill a line. The sums of the
+// lanes that are left over then go nowhere: in a short last row their columns exist.
 void buffered(const Access& a, const Columns& l, const Block& block, int64_t column, int64_t width, const float* table, float* sums,
               Buffers& b) {
   const int64_t ld = up(width, LINE) * LINE, step = BUFFER / ld, last = block.row + block.rows;
-  if (ld != width) memset(&b, 0, sizeof b);
+  alignas(64) float line[MAX_MOMENTS * LINE] = {};
+  const bool part = ld != width;
+  if (part) memset(&b, 0, sizeof b);
   for (int64_t row = block.row; row < last; row += step) {
     const int64_t rows = std::min(step, last - row);
     for (int64_t r = 0; r < rows; ++r) {
       a.read(a.p.x, (row + r) * l.period + column, b.x + r * ld, width);
       a.read(a.p.g, (row + r) * l.period + column, b.g + r * ld, width);
     }
-    a.p.column(b.x, b.g, b.out, rows, ld, ld / LINE, table, sums);
+    a.p.column(b.x, b.g, b.out, rows, ld, ld / LINE, table, part ? line : sums);
     for (int64_t r = 0; r < rows; ++r) a.write(b.out + r * ld, (row + r) * l.period + column, width);
   }
+  for (int j = 0; part && j < a.p.sums; ++j)
+    for (int64_t q = 0; q < width; ++q) sums[j * LINE + q] += line[j * LINE + q];
 }
 
 void run_block(const Access& a, const Columns& l, const Block& block, const float* table, float* sums, Buffers& buffers) {

@@ -11,7 +11,7 @@ namespace slaf {
 constexpr int MAX_DEGREE = 15;
 constexpr int MAX_MOMENTS = 30;
 constexpr int MAX_RATIONAL = 21;  // coefficients of a quotient of degrees 10 and 10
-constexpr int UNROLLED = 10;  // up to this degree, at most, kernels have no loop over the terms
+constexpr int UNROLLED = 9;  // up to this degree, at most, kernels have no loop over the terms
 
 // ``degree``, ``count``: for the kernels that are not unrolled; the others know theirs.
 typedef void RowForward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale);

@@ -3,7 +3,7 @@
 #define SLAF_LANES 8
 #define SLAF_NAME "avx2"
 #define SLAF_TABLE avx2_kernels
-#define SLAF_UNROLLED 10
+#define SLAF_UNROLLED 9
 #include "table.hpp"
 #else
 #include "kernels.hpp"

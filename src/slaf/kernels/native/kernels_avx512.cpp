@@ -3,7 +3,7 @@
 #define SLAF_LANES 16
 #define SLAF_NAME "avx512"
 #define SLAF_TABLE avx512_kernels
-#define SLAF_UNROLLED 10
+#define SLAF_UNROLLED 9
 #include "table.hpp"
 #else
 #include "kernels.hpp"

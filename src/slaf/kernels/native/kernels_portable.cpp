@@ -5,6 +5,6 @@
 #if defined(__x86_64__) || defined(__i386__)
 #define SLAF_UNROLLED 2
 #else
-#define SLAF_UNROLLED 10
+#define SLAF_UNROLLED 9
 #endif
 #include "table.hpp"

@@ -158,8 +158,9 @@ void row_input(const float* x, const float* g, float* gx, int64_t n, const float
 
 // -- columns: coefficients of their own in every lane --------------------------------------------------------------------------
 
-// TOGETHER rows at a time, so that coefficients and sums are loaded once for all of them; along the rows accesses stay sequential.
-constexpr int TOGETHER = 4;
+// A few rows at a time, so that coefficients and sums are loaded once for all of them; along the rows accesses stay sequential. Two
+// leave enough registers; where table and sums do not stay in L1, four halve their traffic.
+constexpr int64_t IN_L1 = 24 * 1024;
 
 struct Table {
   const float* at;
@@ -179,7 +180,9 @@ SLAF_INLINE void sweep(int64_t rows, int64_t ld, int64_t groups, int width, int 
       for (int v = 0; v < PER_LINE; ++v) step(together, r * ld + k * LINE + v * W, k * width * LINE + v * W, k * sums * LINE + v * W);
   };
   int64_t r = 0;
-  for (; r + TOGETHER <= rows; r += TOGETHER) along(Count<TOGETHER>{}, r);
+  if (groups * (width + sums) * LINE * 4 > IN_L1)
+    for (; r + 4 <= rows; r += 4) along(Count<4>{}, r);
+  for (; r + 2 <= rows; r += 2) along(Count<2>{}, r);
   for (; r < rows; ++r) along(Count<1>{}, r);
 }
 

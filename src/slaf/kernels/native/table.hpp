@@ -10,7 +10,7 @@ namespace {
 
 template <int F, int D>
 constexpr slaf::SeriesKernels series_kernels() {
-  constexpr int Q = D == ANY ? ANY : D > 0 ? 2 * D - 1 : 0;
+  constexpr int Q = F == 1 || D == ANY ? ANY : D > 0 ? 2 * D - 1 : 0;  // powers are what normalised families use most
   return {row_forward<F, D>, column_forward<F, D>, row_backward<F, D>, column_backward<F, D>, row_input<F, D, Q>, column_input<F, D, Q>};
 }
 
