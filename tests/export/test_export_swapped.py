@@ -10,7 +10,7 @@ from calibrated import calibrated, fresh
 import slaf
 from slaf.surgery import drift, folded_sites, unfolded_batch_norms
 from slaf.surgery.drift import tensors_of
-from slaf.surgery.observe import call
+from slaf.surgery.watching.observe import call
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

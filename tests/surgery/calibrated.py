@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import slaf
-from slaf.surgery.observe import call
+from slaf.surgery.watching.observe import call
 
 SCALED = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
 LOW, WANTED, HIGH = 1.2, 1.7, 2.5

@@ -21,9 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import slaf
 from slaf.core import SlafError
-from slaf.surgery import watch
 from slaf.surgery.audit import audit
-from slaf.surgery.observe import call, untouched
+from slaf.surgery.watching import watch
+from slaf.surgery.watching.observe import call, untouched
 
 ATEN = {
     **{name: name for name in ("relu", "silu", "tanh", "sigmoid", "leaky_relu", "softplus", "mish", "hardswish", "hardsigmoid", "glu")},

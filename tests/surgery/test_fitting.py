@@ -8,9 +8,9 @@ from torch import nn
 import slaf
 from slaf.core import SlafError
 from slaf.fit import Measured
-from slaf.surgery.fit_grid import grid_with_knots_at
-from slaf.surgery.fit_region import region_of
-from slaf.surgery.fitting import fit_to
+from slaf.surgery.fitting.fit_to import fit_to
+from slaf.surgery.fitting.grid import grid_with_knots_at
+from slaf.surgery.fitting.region import region_of
 from slaf.surgery.sketch import Sketch
 
 DENSITIES = ("narrow", "wide", "heavy", "shifted", "bimodal")

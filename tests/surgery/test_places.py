@@ -12,9 +12,9 @@ from torch.utils.checkpoint import checkpoint
 from tracing import Function, calls
 
 import slaf
-from slaf.surgery import sources
-from slaf.surgery.places import locate
-from slaf.surgery.rewrite import reroute
+from slaf.surgery.rewriting import sources
+from slaf.surgery.rewriting.places import locate
+from slaf.surgery.rewriting.rewrite import reroute
 
 _x = torch.ones(3, 4)
 

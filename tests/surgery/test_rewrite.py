@@ -8,8 +8,8 @@ import torch
 import written
 from tracing import Function, calls, rerouted
 
-from slaf.surgery.places import Place
-from slaf.surgery.rewrite import restore
+from slaf.surgery.rewriting.places import Place
+from slaf.surgery.rewriting.rewrite import restore
 
 CASES = [*written.CLASSES, lambda: written.made(3)]
 NAMES = [case.__qualname__ for case in CASES]

@@ -15,8 +15,8 @@ from torch import fx, nn
 from tracing import Function, calls, rerouted
 
 import slaf
-from slaf.surgery.places import Place
-from slaf.surgery.rewrite import PerCall, reroute, restore
+from slaf.surgery.rewriting.places import Place
+from slaf.surgery.rewriting.rewrite import PerCall, reroute, restore
 
 TRACEABLE = [written.Functional, written.SeveralLines, written.OwnMethods, written.Grandchild, written.Helpers, written.Loop]
 COMPILABLE = [*TRACEABLE, written.InplaceStatements, written.Training, written.NestedFunction, written.Comprehension, written.Decorated]
@@ -319,10 +319,10 @@ def test_graph_nodes_that_cannot_be_rerouted():
             return nn.functional.relu(x, inplace=False) + nn.functional.elu(x, alpha=x.sum())
 
     model = fx.symbolic_trace(Two())
-    place = Place("f", "", 1, "elu", (slaf.surgery.places.Step("forward", "", node="elu"),))
+    place = Place("f", "", 1, "elu", (slaf.surgery.rewriting.places.Step("forward", "", node="elu"),))
     with pytest.raises(slaf.SlafError, match="another argument is computed"):
         reroute(model, {place: "a"})
-    place = Place("f", "", 1, "elu", (slaf.surgery.places.Step("forward", "", node="nowhere"),))
+    place = Place("f", "", 1, "elu", (slaf.surgery.rewriting.places.Step("forward", "", node="nowhere"),))
     with pytest.raises(slaf.SlafError, match="no node 'nowhere'"):
         reroute(model, {place: "a"})
 

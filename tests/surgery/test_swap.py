@@ -16,7 +16,7 @@ from torch import nn
 import slaf
 from slaf import SlafError
 from slaf.surgery import drift, unshare
-from slaf.surgery.observe import call
+from slaf.surgery.watching.observe import call
 
 HERE = Path(__file__).parent
 RATIONAL, LINES = "rational(5,4)", "piecewise_linear(knots=32)"
@@ -196,7 +196,7 @@ model, example = getattr(models, sys.argv[2])()
 model.eval()
 slaf.rebuild(model, open("recipe.json").read())
 model.load_state_dict(torch.load("weights.pt", weights_only=True))
-from slaf.surgery.observe import call
+from slaf.surgery.watching.observe import call
 with torch.no_grad():
     out = call(model, example)
 torch.save(out if isinstance(out, torch.Tensor) else out.logits, "out.pt")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from slaf.surgery.places import locate
+from slaf.surgery.rewriting.places import locate
 
 _TORCH = str(Path(torch.__file__).parent)
 PLAIN = {
@@ -63,7 +63,7 @@ def calls(model, *inputs, names=tuple(PLAIN)):
 
 def rerouted(model, *inputs, arguments=None):
     """Reroute every call of ``PLAIN`` to a submodule that computes the same."""
-    from slaf.surgery.rewrite import reroute
+    from slaf.surgery.rewriting.rewrite import reroute
 
     routes = {}
     for owner, place, name in calls(model, *inputs):

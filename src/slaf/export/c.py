@@ -129,7 +129,7 @@ def _activations(model: nn.Module, left_out: list[str]) -> Iterator[tuple[str, A
 
 def _torch_activation(module: nn.Module) -> Activation | None:
     """One of torch's own modules as the activation that it is."""
-    from slaf.surgery.kinds import module_rule
+    from slaf.surgery.watching.kinds import module_rule
 
     rule = module_rule(module)
     if rule is None or rule[0].group != "activation" or isinstance(module, nn.Identity):  # a shortcut, or what dropout became

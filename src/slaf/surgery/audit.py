@@ -17,12 +17,12 @@ from torch.utils._pytree import tree_map
 from slaf.core import SlafError
 from slaf.core.errors import blame
 
-from .dataflow import tensors_in
-from .kinds import RECURRENT, looks_like, snake_case
-from .measure import Measure, slopes_at
-from .observe import batches, call, untouched
 from .site import Audit, Site
-from .watch import Event, Watch
+from .watching.dataflow import tensors_in
+from .watching.kinds import RECURRENT, looks_like, snake_case
+from .watching.measure import Measure, slopes_at
+from .watching.observe import batches, call, untouched
+from .watching.watch import Event, Watch
 
 __all__ = ["audit"]
 

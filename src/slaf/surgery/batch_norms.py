@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_iter
 from .drift import run, tensors_of
 from .edits import Edits, has_hooks, paths
 from .frozen import FrozenBatchNorm, FrozenPolynomial, wide
-from .observe import batches, untouched
+from .watching.observe import batches, untouched
 
 __all__ = ["fold_batch_norms"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .drift import Drift
-from .fitting import Fitted
+from .fitting.fit_to import Fitted
 from .site import Site, aligned
 
 __all__ = ["Compared", "SiteDrift", "SwapReport"]

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from slaf.core import SlafError
 from slaf.core.errors import blame
 
-from .observe import batches, call, untouched
+from .watching.observe import batches, call, untouched
 
 __all__ = ["Drift", "OutputDrift", "drift", "drift_of", "run", "tensors_of"]
 

@@ -22,9 +22,9 @@ from .edits import Edits, paths
 from .folded_per_channel import FoldedPerChannel, per_channel
 from .freeze import frozen_polynomial
 from .frozen import FrozenPolynomial
-from .kinds import looks_like, module_rule
-from .observe import batches, untouched
 from .site import Site
+from .watching.kinds import looks_like, module_rule
+from .watching.observe import batches, untouched
 
 __all__ = ["FoldedSite", "fold", "folded_sites"]
 

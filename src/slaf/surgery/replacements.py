@@ -13,8 +13,8 @@ from torch import nn
 from slaf.core import SlafError
 
 from .edits import hides_activation
-from .places import Place
-from .rewrite import PerCall, reroute, restore, routes_of
+from .rewriting.places import Place
+from .rewriting.rewrite import PerCall, reroute, restore, routes_of
 
 __all__ = ["Change", "Replacement", "install", "number_format", "revert"]
 

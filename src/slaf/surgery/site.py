@@ -11,7 +11,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from .places import Place
+from .rewriting.places import Place
 from .sketch import Sketch
 
 __all__ = ["Audit", "Site", "aligned"]

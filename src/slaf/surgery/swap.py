@@ -15,13 +15,13 @@ from .audit import audit
 from .comparison import Compared, SiteDrift, SwapReport
 from .drift import drift_of, run
 from .edits import hand_over_hooks
-from .fitting import Fitted, fit_to
-from .observe import batches, untouched
+from .fitting.fit_to import Fitted, fit_to
 from .recipe import record
 from .replacements import Replacement, install, number_format, revert
 from .rules import Rules, choose, matches
 from .site import Site
 from .targets import Slot, Target, targets
+from .watching.observe import batches, untouched
 
 __all__ = ["swap", "unshare"]
 

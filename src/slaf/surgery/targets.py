@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .places import Place
+from .rewriting.places import Place
 from .site import Site
 from .sketch import Sketch
 

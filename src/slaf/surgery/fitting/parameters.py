@@ -10,7 +10,7 @@ from torch.func import functional_call, jacfwd
 
 from slaf.core import Activation
 
-from .fit_region import Region
+from .region import Region
 
 __all__ = ["descend"]
 

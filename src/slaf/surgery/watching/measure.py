@@ -11,7 +11,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .sketch import Sketch
+from slaf.surgery.sketch import Sketch
 
 __all__ = ["Measure", "measured", "slopes_at"]
 

@@ -11,8 +11,8 @@ import torch
 from slaf.core import Activation, SlafError, Spec, activations, make, one_of, parse
 from slaf.learnable.extended import Extended
 
-from .fit_families import Start, fitter_of, is_fixed, named
-from .fit_region import Inputs, Region, region_of
+from .families import Start, fitter_of, is_fixed, named
+from .region import Inputs, Region, region_of
 
 __all__ = ["Fitted", "fit_to"]
 

@@ -16,16 +16,17 @@ from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from slaf.surgery.rewriting.places import Place, locate
+
 from .dataflow import Dataflow, tensors_in
 from .elementwise import CalledFunction, CalledModule, Held, held_callables, is_elementwise, is_wrapper, refuse, same_values, taken_out
 from .kinds import RECURRENT, Rule, base_name, is_inplace, looks_like, module_rule, rule_of
 from .measure import Measure, measured
-from .places import Place, locate
 
 __all__ = ["Event", "Visit", "Watch"]
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
-_HERE = os.path.dirname(__file__) + os.sep
+_HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _MODULE_FILE = sys.modules[nn.Module.__module__].__file__
 _CALL = nn.Module._call_impl.__code__
 

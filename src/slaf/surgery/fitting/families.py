@@ -20,9 +20,9 @@ from slaf.learnable.rational import Rational
 from slaf.learnable.slaf import SLAF
 from slaf.learnable.spline import UniformSpline, bspline_pieces
 
-from .fit_grid import grid_with_knots_at
-from .fit_parameters import descend
-from .fit_region import Region, Weighted
+from .grid import grid_with_knots_at
+from .parameters import descend
+from .region import Region, Weighted
 
 __all__ = ["Start", "bare", "fitter_of"]
 
