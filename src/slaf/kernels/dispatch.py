@@ -19,7 +19,21 @@ from torch import Tensor, nn
 from . import native
 from .recurrence import Recurrence
 
-__all__ = ["DTYPES", "Backend", "Layout", "backend", "family", "fits", "layout_of", "place", "refusal", "threads", "transformed", "use"]
+__all__ = [
+    "DTYPES",
+    "Backend",
+    "Layout",
+    "backend",
+    "family",
+    "fits",
+    "layout_of",
+    "place",
+    "refusal",
+    "threads",
+    "transformed",
+    "use",
+    "wrapped",
+]
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 MAX_DEGREE = 15
@@ -55,6 +69,11 @@ def transformed() -> bool:
     )
 
 
+def wrapped(x: Tensor) -> bool:
+    """Whether ``x`` is no plain strided tensor to torch's dispatcher: of a transform, lazily negated, a zero tensor, …"""
+    return bool(torch._C._dispatch_keys(x).raw_repr() & ~_PLAIN_KEYS)
+
+
 def refusal(x: Tensor) -> str | None:
     """Why no kernel may see the memory of ``x``; ``None`` if it may. Reads no element.
 
@@ -69,7 +88,7 @@ def refusal(x: Tensor) -> str | None:
         return f"it is on {x.device.type}"
     if x.dtype not in DTYPES:
         return f"its dtype is {x.dtype}"
-    if torch._C._dispatch_keys(x).raw_repr() & ~_PLAIN_KEYS:  # wrapped by a transform, lazily negated, a zero tensor, …
+    if wrapped(x):
         return "it is wrapped or lazy"
     if x.dim() == 0:
         return "it has no dimension"

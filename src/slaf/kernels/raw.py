@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import native
-from .dispatch import DTYPES, Layout, refusal, threads, transformed
+from .dispatch import DTYPES, Layout, refusal, threads, transformed, wrapped
 
 __all__ = [
     "by_site",
@@ -72,6 +72,8 @@ def spread(sums: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
 def gradient_like(g: Tensor, x: Tensor) -> Tensor | None:
     """``g`` as ``x`` lies in memory, copied where it differs (the gradient of a sum is expanded); ``None`` if no kernel may see it."""
     if transformed() or type(g) is not Tensor or g.layout is not torch.strided or g.device != x.device or g.dtype != x.dtype:
+        return None
+    if wrapped(g) and not (g.is_neg() or g._is_zerotensor()):  # batched by is_grads_batched=True
         return None
     if g.stride() != x.stride() or refusal(g) is not None:
         g = torch.empty_like(x).copy_(g)
