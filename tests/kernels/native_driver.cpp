@@ -1,0 +1,129 @@
+// Every function of the compiled kernels over odd sizes, for the sanitizers: buffers of exactly the right size, each instruction set
+// against the portable one. scripts/check-sanitizers builds and runs it; 16 lanes are also built without AVX-512, to be run anywhere.
+#include "../../src/slaf/kernels/native/abi.cpp"
+
+#include <cmath>
+#include <cstdio>
+#include <random>
+
+namespace {
+
+struct Case {
+  int dtype;
+  int64_t n, c, s;
+  int threads;
+  int64_t size() const { return n * c * s; }
+};
+
+struct Run {
+  std::vector<double> results;
+  std::mt19937 random{7};
+
+  std::vector<float> numbers(size_t count, float scale = 1) {
+    std::vector<float> out(count);
+    for (float& v : out) v = scale * ((float)(random() % 2001) / 1000.0f - 1.0f);
+    return out;
+  }
+
+  // As many bytes as the dtype takes, so that one element too far is found.
+  std::vector<char> tensor(const Case& k) {
+    std::vector<char> out(k.size() * (k.dtype ? 2 : 4));
+    const std::vector<float> values = numbers(k.size());
+    if (k.dtype == 0) memcpy(out.data(), values.data(), out.size());
+    else portable_kernels()->narrow[k.dtype - 1](values.data(), reinterpret_cast<uint16_t*>(out.data()), k.size());
+    return out;
+  }
+
+  void keep(const Case& k, const std::vector<char>& t) {
+    std::vector<float> values(k.size());
+    if (k.dtype == 0) memcpy(values.data(), t.data(), t.size());
+    else portable_kernels()->widen[k.dtype - 1](reinterpret_cast<const uint16_t*>(t.data()), values.data(), k.size());
+    results.insert(results.end(), values.begin(), values.end());
+  }
+
+  void keep(const std::vector<double>& sums) { results.insert(results.end(), sums.begin(), sums.end()); }
+
+  void check(int status) {
+    if (status != OK) std::printf("status %d\n", status), std::exit(1);
+  }
+
+  void series(const Case& k, int family, int degree, bool normalised) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    const std::vector<float> coef = numbers(k.c * (degree + 1)), center = numbers(k.c, 0.1f), rscale(k.c, 0.9f);
+    const float *mid = normalised ? center.data() : nullptr, *scale = normalised ? rscale.data() : nullptr;
+    std::vector<char> y(x.size());
+    check(slaf_series_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, family, degree, coef.data(), mid, scale, k.threads));
+    keep(k, y);
+    std::vector<double> gcoef(coef.size()), gu(k.c), guu(k.c);
+    check(slaf_series_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, family, degree, coef.data(), mid, scale, gcoef.data(),
+                               gu.data(), guu.data(), k.threads));
+    keep(k, y), keep(gcoef), keep(gu), keep(guu);
+    check(slaf_series_backward(x.data(), g.data(), nullptr, k.dtype, k.n, k.c, k.s, family, degree, coef.data(), mid, scale, gcoef.data(),
+                               nullptr, nullptr, k.threads));
+    keep(gcoef);
+    for (int degree_q : {degree ? 2 * degree - 1 : 0, 4}) {
+      const std::vector<float> q = numbers(k.c * (degree_q + 1));
+      check(slaf_series_backward_input(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, family, degree, coef.data(), degree_q, q.data(),
+                                       mid, scale, k.threads));
+      keep(k, y);
+    }
+    const int count = 2 * degree + 1 < MAX_MOMENTS ? 2 * degree + 1 : MAX_MOMENTS;
+    std::vector<double> t(k.c * count);
+    check(slaf_moments(x.data(), k.dtype, k.n, k.c, k.s, family, count, mid, scale, t.data(), k.threads));
+    keep(t);
+  }
+
+  void rational(const Case& k, int form, int m, int d, bool far) {
+    std::vector<char> x = tensor(k), y(x.size());
+    const std::vector<char> g = tensor(k);
+    const int count = count_of(form, d);
+    const std::vector<float> num = numbers(k.c * (m + 1)), den = numbers(k.c * count);
+    if (far && k.dtype == 0) {
+      const float big = 1e12f;
+      memcpy(x.data() + x.size() - 4, &big, 4);
+    }
+    check(slaf_rational_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, form, m, d, num.data(), count ? den.data() : nullptr, k.threads));
+    keep(k, y);
+    std::vector<double> gnum(num.size()), gden(den.size());
+    check(slaf_rational_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, form, m, d, num.data(), count ? den.data() : nullptr,
+                                 gnum.data(), gden.data(), k.threads));
+    if (!far) keep(k, y), keep(gnum), keep(gden);
+  }
+};
+
+std::vector<double> everything(const Case& k) {
+  Run run;
+  for (int family : {0, 1})
+    for (int degree : {0, 1, 2, 5, 9, 10, 15}) run.series(k, family, degree, degree % 2);
+  for (int form = 0; form < 4; ++form) run.rational(k, form, 5, 4, false), run.rational(k, form, 3, 2, true), run.rational(k, form, 10, 10, false), run.rational(k, form, 2, 0, false);
+  return run.results;
+}
+
+int compare(const char* name, const Case& k, const std::vector<double>& got, const std::vector<double>& want) {
+  const double tolerance = k.dtype ? 0.05 : 2e-3;  // a sanity check; tests/kernels/test_native.py is the exact one
+  for (size_t i = 0; i < want.size(); ++i)
+    if (!(std::fabs(got[i] - want[i]) <= tolerance * (1 + std::fabs(want[i])))) {
+      std::printf("%s: dtype %d shape (%lld, %lld, %lld) result %zu: %g, portable %g\n", name, k.dtype, (long long)k.n, (long long)k.c,
+                  (long long)k.s, i, got[i], want[i]);
+      return 1;
+    }
+  return 0;
+}
+
+}  // namespace
+
+int main() {
+  const Case cases[] = {{0, 1, 1, 1, 1},  {0, 3, 5, 7, 1},   {0, 9, 2, 1, 1},     {0, 37, 17, 1, 2}, {0, 2, 3, 33, 1},   {0, 1, 300, 1, 1},
+                        {0, 2, 3, 2077, 1}, {0, 5, 1, 40, 1}, {1, 3, 3, 41, 1},   {1, 33, 19, 1, 1}, {2, 2, 2, 1031, 1}, {2, 7, 10, 3, 1},
+                        {0, 260, 600, 1, 3}, {0, 2, 2, 70001, 2}};
+  int failures = 0;
+  for (const Case& k : cases) {
+    chosen.store(portable_kernels());
+    const std::vector<double> want = everything(k);
+    chosen.store(avx512_kernels());  // 16 lanes, for the instructions this build was given
+    failures += compare("16 lanes", k, everything(k), want);
+    if (find("avx2")) chosen.store(find("avx2")), failures += compare("avx2", k, everything(k), want);
+  }
+  std::printf(failures ? "%d failures\n" : "clean\n", failures);
+  return failures != 0;
+}
