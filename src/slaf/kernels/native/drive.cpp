@@ -18,6 +18,7 @@ constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until
 constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
 constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
 constexpr int64_t BUFFER = 1024;
+constexpr int64_t DISCARDED = 2 * BUFFER;  // what is written where no output is wanted
 constexpr int64_t AT_ONCE = BUFFER / LINE / 4;  // lines of a row that leave room for four rows in a buffer
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -27,7 +28,8 @@ struct Access {
   const Pass& p;
   const Kernels& k;
 
-  bool direct() const { return p.dtype == FLOAT32 && (p.out != nullptr || !p.writes); }
+  bool direct() const { return p.dtype == FLOAT32; }
+  bool discards() const { return p.writes && p.out == nullptr; }
 
   const float* at(const void* base, int64_t offset) const { return base ? static_cast<const float*>(base) + offset : nullptr; }
 
@@ -45,7 +47,7 @@ struct Access {
 };
 
 struct alignas(64) Buffers {
-  float x[BUFFER], g[BUFFER], out[BUFFER];
+  float x[BUFFER], g[BUFFER], out[BUFFER], discarded[DISCARDED];
 };
 
 int threads_for(const Pass& p, int64_t total) { return (int)std::max<int64_t>(1, std::min<int64_t>(p.threads, total / PER_THREAD)); }
@@ -54,6 +56,11 @@ int threads_for(const Pass& p, int64_t total) { return (int)std::max<int64_t>(1,
 
 void run_row(const Access& a, int64_t offset, int64_t n, const float* parameters, double* sums, Buffers& b) {
   const Pass& p = a.p;
+  if (a.direct() && a.discards()) {
+    for (int64_t i = 0; i < n; i += DISCARDED)
+      p.row(a.at(p.x, offset + i), a.at(p.g, offset + i), b.discarded, std::min(DISCARDED, n - i), parameters, sums);
+    return;
+  }
   if (a.direct()) {
     float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
     p.row(a.at(p.x, offset), a.at(p.g, offset), out, n, parameters, sums);
@@ -125,7 +132,7 @@ void buffered(const Access& a, const Columns& l, const Block& block, int64_t col
   const int64_t ld = up(width, LINE) * LINE, step = BUFFER / ld, last = block.row + block.rows;
   alignas(64) float line[MAX_MOMENTS * LINE] = {};
   const bool part = ld != width;
-  if (part) memset(&b, 0, sizeof b);
+  if (part) memset(&b, 0, 3 * sizeof b.x);
   for (int64_t row = block.row; row < last; row += step) {
     const int64_t rows = std::min(step, last - row);
     for (int64_t r = 0; r < rows; ++r) {
@@ -146,7 +153,12 @@ void run_block(const Access& a, const Columns& l, const Block& block, const floa
     buffered(a, l, block, group * LINE, width, table + group * p.width * LINE, sums + group * p.sums * LINE, buffers);
   };
   const int64_t full = block.columns / LINE, rest = block.columns % LINE, offset = block.row * l.period + block.group * LINE;
-  if (a.direct()) {
+  if (a.direct() && a.discards()) {
+    std::vector<float> discarded(4 * l.period);
+    for (int64_t r = 0; r < block.rows; r += 4)
+      p.column(a.at(p.x, offset + r * l.period), a.at(p.g, offset + r * l.period), discarded.data(), std::min<int64_t>(4, block.rows - r),
+               l.period, full, table + block.group * p.width * LINE, sums + block.group * p.sums * LINE);
+  } else if (a.direct()) {
     float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
     p.column(a.at(p.x, offset), a.at(p.g, offset), out, block.rows, l.period, full, table + block.group * p.width * LINE,
              sums + block.group * p.sums * LINE);

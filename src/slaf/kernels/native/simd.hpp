@@ -73,15 +73,38 @@ SLAF_INLINE double total(vf v) {
 // -- half types: widened into a buffer in L1 and narrowed from it, so that the kernels exist for float32 alone ------------------
 
 inline void widen_bfloat16(const uint16_t* from, float* to, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
+  int64_t i = 0;
+#if defined(__AVX2__)
+  for (; i + 8 <= n; i += 8) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)(from + i)));
+    _mm256_storeu_si256((__m256i*)(to + i), _mm256_slli_epi32(wide, 16));
+  }
+#endif
+  for (; i < n; ++i) {
     uint32_t bits = (uint32_t)from[i] << 16;
     memcpy(to + i, &bits, 4);
   }
 }
 
-// To nearest even; a NaN stays one whose payload survives truncation.
+// To nearest even; every NaN becomes the same one.
+#if defined(__AVX2__)
+SLAF_INLINE __m256i rounded_bfloat16(const float* from) {
+  const __m256 v = _mm256_loadu_ps(from);
+  const __m256i bits = _mm256_castps_si256(v), last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i up = _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(0x7fff))), 16);
+  return _mm256_blendv_epi8(up, _mm256_set1_epi32(0x7fc0), _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+}
+#endif
+
 inline void narrow_bfloat16(const float* from, uint16_t* to, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
+  int64_t i = 0;
+#if defined(__AVX2__)
+  for (; i + 16 <= n; i += 16) {
+    const __m256i packed = _mm256_packus_epi32(rounded_bfloat16(from + i), rounded_bfloat16(from + i + 8));
+    _mm256_storeu_si256((__m256i*)(to + i), _mm256_permute4x64_epi64(packed, 0xd8));  // packing works within halves
+  }
+#endif
+  for (; i < n; ++i) {
     uint32_t bits;
     memcpy(&bits, from + i, 4);
     uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
