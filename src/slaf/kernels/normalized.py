@@ -8,11 +8,13 @@ q the polynomial that the gradient of t makes. Only x is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import raw
@@ -23,9 +25,20 @@ from .series import moments, native_place, series
 
 __all__ = ["Fold", "Measured", "measure", "normalized"]
 
-Fold = Callable[..., tuple[Tensor, Tensor | None, Tensor | None]]
-"""From t (sites, count) and the parameters to c (sites or 1, degree + 1), center and rscale (sites,), in float64, differentiable and
-without side effects. ``None`` for both: the map that t was measured with."""
+Array = NDArray[np.float64]
+
+
+class Fold(Protocol):
+    """From t (sites, count), weight and bias to c (sites or 1, degree + 1), center and rscale (sites,); ``None``: where t was measured."""
+
+    def __call__(self, t: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """In torch, differentiable."""
+
+    def values(self, t: Array, weight: Array, bias: Array) -> tuple[Array, Array | None, Array | None]:
+        """The same in numpy."""
+
+    def adjoint(self, gc: Array, gcenter: Array | None, grscale: Array | None) -> tuple[Array, ...]:
+        """After ``values``: from the gradients of c by site, center and rscale to those of t, weight and bias."""
 
 
 @dataclass(frozen=True)
@@ -65,73 +78,55 @@ def measure(
     return Measured(raw.by_site(t, shape, layout), center, rscale, shape, recurrence, layout, family)
 
 
-def normalized(x: Tensor, measured: Measured, fold: Fold, *parameters: Tensor) -> Tensor:
-    """Σ_j c_j φ_j((x - center)·rscale) with (c, center, rscale) = fold(t, *parameters), differentiable in x and the parameters."""
-    return run(_Folded(x, measured, fold, parameters), x, *parameters)
+def normalized(x: Tensor, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor) -> Tensor:
+    """Σ_j c_j φ_j((x - center)·rscale) with (c, center, rscale) = fold(t, weight, bias), differentiable in x, weight and bias."""
+    return run(_Folded(measured, fold, weight, bias), x, weight, bias)
 
 
 class _Folded:
-    """The small matrices of one call, with their own graph from t and the parameters to the coefficients."""
+    """The small matrices of one call, in float64."""
 
-    def __init__(self, x: Tensor, measured: Measured, fold: Fold, parameters: tuple[Tensor, ...]) -> None:
+    def __init__(self, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor) -> None:
         self.measured, self.fold = measured, fold
-        graph = torch.is_grad_enabled()
-        self.leaves = [measured.t.detach().requires_grad_(graph and x.requires_grad)]
-        self.leaves += [p.detach().requires_grad_(graph and p.requires_grad) for p in parameters]
-        c, self.center, self.rscale = fold(*self.leaves)
-        self.c = c
+        self.dtypes = weight.dtype, bias.dtype
+        wide = (p.detach().to(torch.float64).numpy() for p in (weight, bias))
+        c, self.center, self.rscale = fold.values(measured.t.numpy(), *wide)
         layout, shape = measured.layout, measured.shape
-        center, rscale = (measured.center, measured.rscale) if self.center is None or self.rscale is None else (self.center, self.rscale)
-        self.tables = [raw.rows_table(rows, shape, layout) for rows in (c, center[:, None], rscale[:, None])]
-
-    def _sites(self, sums: Tensor) -> Tensor:
-        return raw.by_site(sums, self.measured.shape, self.measured.layout)
+        center, rscale = measured.center, measured.rscale
+        if self.center is not None and self.rscale is not None:
+            center, rscale = torch.from_numpy(self.center), torch.from_numpy(self.rscale)
+        self.tables = [raw.rows_table(rows, shape, layout) for rows in (torch.from_numpy(c), center[:, None], rscale[:, None])]
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.series_forward(x, self.measured.layout, self.measured.family, *self.tables)
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         measured, (coef, center, rscale) = self.measured, self.tables
-        own_map = self.center is not None and self.center.requires_grad
-        _, sums, slopes = raw.series_backward(
-            x, g, measured.layout, measured.family, coef, center, rscale, input_gradient=False, map_sums=own_map
-        )
+        layout, family, shape = measured.layout, measured.family, measured.shape
+        own = self.rscale
+        _, sums, slopes = raw.series_backward(x, g, layout, family, coef, center, rscale, input_gradient=False, map_sums=own is not None)
         assert sums is not None
-        outputs, grads = [self.c], [self._sites(sums).sum_to_size(self.c.shape)]
-        if own_map and slopes is not None:
-            scale = rscale[:, 0].double()
-            by_map = self._sites(torch.stack([-slopes[0] * scale, slopes[1] / scale], 1))
-            outputs += [self.center, self.rscale]  # type: ignore[list-item]
-            grads += [by_map[:, 0], by_map[:, 1]]
-        gt, *of_parameters = self._through_the_fold(outputs, grads)
-        gx = raw.series_input(x, g, measured.layout, measured.family, coef, self._q(gt), center, rscale) if need_x else None
-        return gx, *of_parameters
+        gcenter = grscale = None
+        if slopes is not None and own is not None:
+            by_map = raw.by_site(slopes.T, shape, layout).numpy()
+            gcenter, grscale = -by_map[:, 0] * own, by_map[:, 1] / own
+        gt, *others = self.fold.adjoint(raw.by_site(sums, shape, layout).numpy(), gcenter, grscale)
+        gx = raw.series_input(x, g, layout, family, coef, self._q(gt), center, rscale) if need_x else None
+        return gx, *(torch.from_numpy(o).to(dtype) for o, dtype in zip(others, self.dtypes, strict=True))
 
-    def _through_the_fold(self, outputs: list[Tensor], grads: list[Tensor]) -> list[Tensor | None]:
-        """From the gradients of what ``fold`` gave to those of t and the parameters."""
-        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad]
-        wanted = [leaf for leaf in self.leaves if leaf.requires_grad]
-        if not pairs or not wanted:
-            return [None] * len(self.leaves)
-        of, by = zip(*pairs, strict=True)
-        found = iter(torch.autograd.grad(of, wanted, by, retain_graph=True, allow_unused=True))
-        return [next(found) if leaf.requires_grad else None for leaf in self.leaves]
-
-    def _q(self, gt: Tensor | None) -> Tensor:
+    def _q(self, gt: Array) -> Tensor:
         """The gradient of Σ t·gt by an element of x, as a series in the u of the result."""
         measured = self.measured
-        if gt is None:
-            return torch.zeros(measured.layout.c, 1)
         share = measured.layout.n * measured.layout.s
-        q = (gt @ _slopes(measured.recurrence, gt.shape[1])) * (measured.rscale / share)[:, None]
+        q = (gt @ _slopes(measured.recurrence, gt.shape[1])) * (measured.rscale.numpy() / share)[:, None]
         if self.center is not None and self.rscale is not None:
-            q = _moved(q, measured, self.center.detach(), self.rscale.detach())
-        return raw.rows_table(q, measured.shape, measured.layout)
+            q = _moved(q, measured, self.center, self.rscale)
+        return raw.rows_table(torch.from_numpy(q), measured.shape, measured.layout)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        m = self.measured
+        m, (weight, bias) = self.measured, parameters
         t = moments(x, m.t.shape[1], m.shape, m.center.reshape(m.shape), m.rscale.reshape(m.shape), m.recurrence)
-        c, center, rscale = self.fold(t.reshape(len(t), -1).T.to(m.t.dtype), *parameters)
+        c, center, rscale = self.fold(t.reshape(len(t), -1).T.to(m.t.dtype), weight, bias)
         if center is None or rscale is None:
             center, rscale = m.center, m.rscale
         wide = c.T.reshape(c.shape[1], *(m.shape if len(c) > 1 else (1,) * len(m.shape)))
@@ -139,16 +134,14 @@ class _Folded:
 
 
 @lru_cache(maxsize=64)
-def _slopes(recurrence: Recurrence, count: int) -> Tensor:
+def _slopes(recurrence: Recurrence, count: int) -> Array:
     """Row j - 1 holds φ_j' in the family, j = 1 … count: (count, count)."""
-    return torch.from_numpy(recurrence.derivative(count)[1:, :count].copy())
+    return recurrence.derivative(count)[1:, :count].copy()
 
 
-def _moved(q: Tensor, measured: Measured, center: Tensor, rscale: Tensor) -> Tensor:
+def _moved(q: Array, measured: Measured, center: Array, rscale: Array) -> Array:
     """q(u₀), of degree 1 at most, as a series in u = (x - center)·rscale. φ_1 is u in the families of the kernels."""
     if q.shape[1] > 2:
         raise ValueError("a fold with a map of its own needs two moments, not more")
-    if q.shape[1] == 1:
-        return q
-    constant = q[:, 0] + q[:, 1] * (center - measured.center) * measured.rscale
-    return torch.stack([constant, q[:, 1] * measured.rscale / rscale], 1)
+    middle, scale = measured.center.numpy(), measured.rscale.numpy()
+    return np.stack([q[:, 0] + q[:, 1] * (center - middle) * scale, q[:, 1] * scale / rscale], 1)

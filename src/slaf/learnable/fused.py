@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from slaf.bases.polynomial import PolynomialBasis, substitution_table
+from slaf.bases.polynomial import PolynomialBasis
 from slaf.kernels.normalized import Measured, measure, normalized
 from slaf.kernels.persite import series_of_sites
 from slaf.kernels.recurrence import Recurrence
 
+from .fused_fold import BatchFold, mean_and_var, second_moment
 from .statistics import InputStatistics, TermStatistics
 
 if TYPE_CHECKING:
@@ -53,14 +54,7 @@ def trained(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     measured = _measured(act, x, shape, inputs, terms)
     if measured is None:
         return None
-    return (_standardised if terms is None else _normalised)(act, x, measured)
-
-
-def _expanded(act: SLAF, center: Tensor, scale: Tensor) -> Tensor:
-    """:meth:`TermStatistics.expand_about` in few operations."""
-    i, j, table = substitution_table(act.basis.recurrence, act.num_terms)  # type: ignore[attr-defined]
-    size = act.num_terms + 1
-    return ((scale[:, None] ** i * center[:, None] ** j) @ table).reshape(-1, size, size)
+    return _folded(act, x, measured)
 
 
 def _recurrence(basis: PolynomialBasis, terms: TermStatistics | None) -> Recurrence:
@@ -102,67 +96,33 @@ def _measured(
 def _accurate(measured: Measured, unit: float) -> bool:
     """Whether no digits are lost between the moments and the variances."""
     mean = measured.t[:, 0].numpy() / unit
-    second = _second(measured).numpy() / unit**2
+    second = second_moment(measured, measured.t).numpy() / unit**2
     square = mean * mean
     var = second - square
     near = (square <= FAR * var) & (var >= SMALL) & (var <= LARGE)
     return bool((near | (second <= CONSTANT)).all())
 
 
-def _second(measured: Measured, t: Tensor | None = None) -> Tensor:
-    """The mean of u² from those of φ_1, φ_2, …: φ_1 is u and φ_2 is a u² - b in the families of the kernels."""
-    a, b = measured.recurrence.factors(1)
-    return ((measured.t if t is None else t)[:, 1] + b) / a
-
-
-def _mean_and_var(measured: Measured, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Of x itself."""
-    first = t[:, 0]
-    var = (_second(measured, t) - first * first).clamp(min=0)
-    return measured.center + first / measured.rscale, var / measured.rscale**2
-
-
-def _counted(measured: Measured, inputs: InputStatistics) -> tuple[Tensor, Tensor] | None:
-    inputs.update(*_mean_and_var(measured, measured.t))
-    return inputs.running_map((-1,))
-
-
-def _standardised(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
-    """Only the input is standardised by the batch."""
-    inputs, unit = act.input_statistics, _unit(act)
-    assert inputs is not None
-    running = _counted(measured, inputs)
-    a, b = act.coefficients()
-    c = torch.cat([b[:, None], a], 1)
-    if act.mixing is not None:
-        c = torch.nn.functional.pad(c[:, :1], (0, c.shape[1] - 1)) + c[:, 1:] @ act.mixing.matrix
-
-    def fold(t: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        center, rstd = inputs.standardizing(*_mean_and_var(measured, t), running)
-        return c, center, rstd * unit
-
-    return normalized(x, measured, fold, c)
-
-
-def _normalised(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
-    """Every term is standardised by the batch, perhaps after the input."""
-    inputs, terms, unit = act.input_statistics, act.term_statistics, _unit(act)
-    assert terms is not None
-    running = None if inputs is None else _counted(measured, inputs)
-    a, b = act.coefficients()
-    seen: list[Any] = []
-    own = None if inputs is not None else _expanded(act, measured.center, 1 / measured.rscale)
-
-    def fold(t: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, None, None]:
-        expansion = own
-        if inputs is not None:  # the terms are of the standardised input, the moments about where it was expected
-            center, rstd = inputs.standardizing(*_mean_and_var(measured, t), running)
-            rscale = rstd * unit
-            expansion = _expanded(act, (measured.center - center) * rscale, rscale / measured.rscale)
-        c, mean, var = terms.fold(t, a, b, expansion)
-        seen[:] = mean.detach(), var.detach()
-        return c, None, None
-
-    y = normalized(x, measured, fold, a, b)
-    terms.update(*seen)
+def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
+    inputs, terms = act.input_statistics, act.term_statistics
+    running = None
+    if inputs is not None:
+        inputs.update(*mean_and_var(measured, measured.t))
+        running = inputs.running_map((-1,))
+    weight: Tensor
+    bias: Tensor
+    if act.gate is None and act.mixing is None:
+        weight, bias, factor = act.weight, act.bias, act.coefficient_scale
+        repeat = act.sharing.sites // act.sharing.count if act.sharing.share == "group" else 1
+    else:
+        weight, bias = act.coefficients()
+        factor, repeat = 1.0, 1
+        if act.mixing is not None:
+            constant = torch.nn.functional.pad(bias[:, None], (0, weight.shape[1]))
+            c = constant + weight @ act.mixing.matrix
+            weight, bias = c[:, 1:], c[:, 0]
+    fold = BatchFold(measured, inputs, running, terms, _unit(act), factor, repeat)
+    y = normalized(x, measured, fold, weight, bias)
+    if terms is not None:
+        terms.update(*fold.term_statistics())
     return y

@@ -48,7 +48,7 @@ class Running(OverRanks, nn.Module):
 
     def blend(self, buffer: Tensor, value: Tensor, weight: Tensor | float) -> None:
         """Move ``buffer`` towards ``value``."""
-        buffer.add_(weight * (value.detach().to(buffer.dtype) - buffer))
+        buffer.lerp_(value.detach().to(buffer.dtype), weight if isinstance(weight, float) else weight.to(buffer.dtype))
 
     def tables(self, device: torch.device) -> dict[str, Tensor]:  # noqa: ARG002 - for those that have some
         """The constant buffers, made anew: after a move from the meta device there is nothing to copy."""
