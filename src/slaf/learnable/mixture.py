@@ -339,7 +339,8 @@ class Mixture(Family):
 
 def _expression(member: Activation, site: int) -> Any:
     """A member's expression at one site, its learned parameters put in."""
-    expression = member.expression(site)
+    sharing = getattr(member, "sharing", None)
+    expression = member.expression(site if sharing is not None and sharing.sites > 1 else 0)
     if not isinstance(member, Elementwise) or member.sharing is None:
         return expression
     numbers = {}
