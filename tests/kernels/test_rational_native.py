@@ -27,7 +27,7 @@ def modules(draw):
         for p in act.parameters():
             p.copy_(torch.randn_like(p) / 2)
     shape = draw(st.sampled_from([(7, 6), (3, 6, 5), (2, 6, 7, 5), (2, 6, 1, 1)]))
-    x = 2 * torch.randn(shape)
+    x = (2 * torch.randn(shape)).clamp(-3, 3)
     if len(shape) == 4 and draw(st.booleans()):
         x = x.contiguous(memory_format=torch.channels_last)
     return act, x.to(draw(st.sampled_from(list(ROUNDING))))
@@ -93,6 +93,7 @@ def test_second_derivatives_and_transforms(form):
     slope = wide.derivative(x.double())
     torch.testing.assert_close(torch.func.jvp(act, (x,), (torch.ones_like(x),))[1].double(), slope, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(torch.func.vmap(lambda v: act(v[None])[0])(x), act(x), rtol=1e-5, atol=1e-6)
+    torch._dynamo.reset()  # the limit of recompilations counts those of other tests
     compiled = torch.compile(act, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), act(x), rtol=1e-5, atol=1e-6)
 

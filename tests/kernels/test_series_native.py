@@ -12,6 +12,16 @@ from slaf.bases import basis
 from slaf.kernels import moments, native, series, use
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled kernels are not there")
+
+
+@pytest.fixture
+def fresh_compiler():
+    """The limit of recompilations counts those of other tests."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
 HALF = {torch.float32: 0.0, torch.bfloat16: 2**-8, torch.float16: 2**-11}
 
 
@@ -166,6 +176,7 @@ def test_transforms_of_the_module(spec):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("spec", SPECS[:3])
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_and_exported_modules_are_the_definition(spec, training):
     torch.manual_seed(0)
     act, _, x, _ = pair(spec, training, torch.randn(8, 4))
