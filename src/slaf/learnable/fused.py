@@ -109,6 +109,8 @@ def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
     if inputs is not None:
         inputs.update(*mean_and_var(measured, measured.t))
         running = inputs.running_map((-1,))
+        if terms is not None:
+            measured = _about_the_map(act, x, measured, running)
     weight: Tensor
     bias: Tensor
     if act.gate is None and act.mixing is None:
@@ -126,3 +128,17 @@ def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
     if terms is not None:
         terms.update(*fold.term_statistics())
     return y
+
+
+def _about_the_map(act: SLAF, x: Tensor, measured: Measured, running: tuple[Tensor, Tensor] | None) -> Measured:
+    """Moments where the terms are normalised: anew if the map has moved far, since coefficients elsewhere would be huge and cancel."""
+    unit, inputs = _unit(act), act.input_statistics
+    assert inputs is not None
+    with torch.no_grad():
+        center, rstd = inputs.standardizing(*mean_and_var(measured, measured.t), running)
+    rscale = rstd * unit
+    ratio, shift = (rscale / measured.rscale).numpy(), ((measured.center - center) * rscale).numpy() / unit
+    if ((ratio > 0.5) & (ratio < 2) & (abs(shift) < FAR)).all():
+        return measured
+    again = measure(x, measured.t.shape[1], measured.shape, center, rscale, measured.recurrence, act.num_terms)
+    return measured if again is None else again
