@@ -235,3 +235,18 @@ def test_units_in_any_memory_format(layout):
         strict=True,
     ):
         torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", ["slaf(basis=power, normalize=batch, input=identity)", "rational"])
+def test_a_slice_gives_the_bits_of_its_dense_copy(spec):
+    """A module copies once, and so takes the kernels, in training too."""
+    torch.manual_seed(0)
+    act = slaf.make(spec, num_channels=3)
+    x = torch.randn(16, 6, 5, 8, requires_grad=True)
+    w = torch.randn(16, 3, 5, 4)
+    twin = copy.deepcopy(act)
+    y, z = act(x[:, ::2, :, ::2]), twin(x[:, ::2, :, ::2].contiguous())
+    assert torch.equal(y, z)
+    assert torch.equal(*(torch.autograd.grad(out, x, w)[0] for out in (y, z)))
+    last = x.detach().contiguous(memory_format=torch.channels_last)[:, :, 1:]
+    assert act.eval()(last[:, :3]).is_contiguous(memory_format=torch.channels_last)

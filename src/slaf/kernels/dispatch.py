@@ -24,6 +24,7 @@ __all__ = [
     "Backend",
     "Layout",
     "backend",
+    "dense",
     "family",
     "fits",
     "layout_of",
@@ -177,6 +178,13 @@ def place(x: Tensor, *shapes: tuple[int, ...]) -> Layout | None:
     if reason is _NOT_DENSE and x.numel() >= LARGE:
         _warn_once(reason)
     return None
+
+
+def dense(x: Tensor) -> Tensor:
+    """``x``, or a copy of it if it is a slice or an expanded tensor that a kernel would take otherwise: one pass more, differentiable."""
+    if torch.compiler.is_compiling() or _mode.get() == "reference" or not native.available() or transformed():
+        return x
+    return x.clone(memory_format=torch.preserve_format) if refusal(x) is _NOT_DENSE else x
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from slaf.bases.polynomial import POWERS, Polynomials
 from slaf.core import SlafError
 from slaf.core.sharing import broadcast
 from slaf.kernels import series
-from slaf.kernels.dispatch import transformed
+from slaf.kernels.dispatch import dense, transformed
 from slaf.kernels.series import clenshaw, standardize, working_dtype
 
 from . import fused
@@ -34,6 +34,7 @@ class Folded:
         self.basis = basis
 
     def forward(self, act: SLAF, x: Tensor) -> Tensor:
+        x = dense(x)
         shape, dtype = act.sharing.shape(x, act.sharing.sites), x.dtype
         training = act.training and act.normalizes and act.has_statistics_for(x)
         y = None if transformed() else (fused.trained if training else fused.evaluated)(act, x, shape)

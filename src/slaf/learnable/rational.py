@@ -14,6 +14,7 @@ from slaf.core import INF, Facts, Paper, SlafError, Spec, one_of
 from slaf.core.sharing import broadcast
 from slaf.fit.rational import RationalFit, fit_rational
 from slaf.fit.rational_forms import check_orders, denominator_form
+from slaf.kernels.dispatch import dense
 from slaf.kernels.rational import rational
 
 from .family import Family, register
@@ -167,6 +168,7 @@ class Rational(Family):
         return a, None if self.denominator is None else self.per_element(self.denominator.to(dtype), x)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = dense(x)
         a, b = self._theta(x, torch.float64 if x.dtype == torch.float64 else torch.float32)
         y = rational(x, a, b, self.form, self.degrees[1], self._defined)
         return self._defined(x, a, b) if y is None else y
