@@ -2,6 +2,7 @@
 
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -25,7 +26,7 @@ FLAGS = [
 
 
 class Build(build_ext):
-    """Adds the instruction set's flags to the one file that is compiled for it."""
+    """Compiles the files side by side, each with the flags of the instruction set that it is for."""
 
     def build_extension(self, ext):
         if self.compiler.compiler_type == "msvc":
@@ -37,7 +38,13 @@ class Build(build_ext):
             wider = WIDER.get(Path(src).name, []) if X86 else []
             plain(obj, src, extension, cc_args, [*extra_postargs, *wider], pp_opts)
 
-        self.compiler._compile = compile_one
+        one_by_one = self.compiler.compile
+
+        def compile_all(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                return [path for paths in pool.map(lambda source: one_by_one([source], **options), sources) for path in paths]
+
+        self.compiler._compile, self.compiler.compile = compile_one, compile_all
         super().build_extension(ext)
 
 
