@@ -36,7 +36,8 @@ class Tied(nn.Module):
 def test_a_program_is_read_back_and_agrees(tmp_path):
     model = Tied()
     written = slaf.export(model, tmp_path / "m.pt2", example=torch.tensor([1, 4]))
-    assert (written.max_abs, written.format, written.dynamic) == (0.0, "pt2", True)
+    assert (written.format, written.dynamic) == ("pt2", True)
+    assert written.max_abs <= 1e-6
     again = torch.export.load(tmp_path / "m.pt2").module()
     for batch in (1, 2, 7):
         ids = torch.arange(batch) % 5
