@@ -1,22 +1,12 @@
-// The C interface: arguments are checked as far as integers can be, nothing is thrown across it.
-// Every function returns 0, or 1 for an argument out of range, or 2 where memory is short.
+// The C interface: which instruction set runs, and the entries of series, moments and rationals.
+#include "abi.hpp"
+
 #include <atomic>
 #include <cmath>
-#include <new>
 #include <string.h>
-
-#include "drive.hpp"
-
-#if defined(_WIN32)
-#define SLAF_EXPORT extern "C" __declspec(dllexport)
-#else
-#define SLAF_EXPORT extern "C" __attribute__((visibility("default")))
-#endif
 
 namespace slaf {
 namespace {
-
-enum Status { OK = 0, BAD_ARGUMENT = 1, NO_MEMORY = 2 };
 
 bool supported(const char* name) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -45,11 +35,15 @@ const Kernels* best() {
 
 std::atomic<const Kernels*> chosen{nullptr};
 
+}  // namespace
+
 const Kernels& kernels() {
   const Kernels* found = chosen.load();
   if (found == nullptr) chosen.store(found = best());
   return *found;
 }
+
+namespace {
 
 // Everything a family of polynomials needs before the first element: its derivative as a series in the same family, in float64.
 void slope_of(const float* coef, int family, int degree, double scale, float* out) {
@@ -130,17 +124,7 @@ struct Quotient : Pass {
   }
 };
 
-bool good_shape(const void* x, int dtype, int64_t n, int64_t c, int64_t s, int threads) {
-  return x && dtype >= 0 && dtype <= 2 && n > 0 && c > 0 && s > 0 && threads > 0;
-}
-
 bool good_series(int family, int degree) { return (family == 0 || family == 1) && degree >= 0 && degree <= MAX_DEGREE; }
-
-template <class P>
-void describe(P& p, const void* x, const void* g, void* out, int dtype, int64_t n, int64_t c, int64_t s, int threads, int width) {
-  p.x = x, p.g = g, p.out = out, p.dtype = dtype, p.n = n, p.c = c, p.s = s, p.threads = threads, p.width = width;
-  p.rows.resize(c * width);
-}
 
 const SeriesKernels* series_kernel(const Kernels& set, int family, int degree) {
   return &set.series[family][degree <= set.unrolled ? degree : set.unrolled + 1];
@@ -180,16 +164,6 @@ void fill(Quotient& p, const Kernels& set, int form, int m, int n, const float* 
     float* to = &p.rows[k * p.width];
     memcpy(to, num + k * (m + 1), 4 * (m + 1));
     for (int i = 0; i < count; ++i) to[m + 1 + i] = takes_magnitude(form) ? std::fabs(den[k * count + i]) : den[k * count + i];
-  }
-}
-
-template <class F>
-int guarded(F body) {
-  try {
-    body(kernels());  // one set for the whole call
-    return OK;
-  } catch (const std::bad_alloc&) {
-    return NO_MEMORY;
   }
 }
 
