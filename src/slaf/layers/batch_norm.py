@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slaf.core import Facts, NormActivation, OverRanks, Paper, Ranks, Sharing, SlafError, Spec, activations, make, parse
+
+from ._statistics import FullStatistics
 
 __all__ = ["BatchNormActivation"]
 
@@ -26,7 +27,7 @@ _FACTS = Facts(
 )
 
 
-class BatchNormActivation(OverRanks, NormActivation):
+class BatchNormActivation(FullStatistics, OverRanks, NormActivation):
     """f(γ (x - mean) / √(var + eps) + β): batch statistics in training, running ones in evaluation.
 
     Args:
@@ -151,15 +152,6 @@ class BatchNormActivation(OverRanks, NormActivation):
         scale = (var + self.eps).rsqrt()
         out = (z - mean.reshape(shape)) * (scale if weight is None else weight * scale).reshape(shape)
         return out if bias is None else out + bias.reshape(shape)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BatchNormActivation:
-        before = {name: getattr(self, name) for name in ("running_mean", "running_var")}
-        super()._apply(fn, recurse)
-        for name, buffer in before.items():  # half the bits are too few to accumulate in
-            value = getattr(self, name)
-            if value.dtype in (torch.float16, torch.bfloat16):
-                setattr(self, name, buffer.to(value.device))
-        return self
 
 
 def _number(argument: str, value: object, high: float = float("inf")) -> float:

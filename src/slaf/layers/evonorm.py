@@ -1,0 +1,301 @@
+"""The EvoNorm layers: normalisation and activation as one expression, found by evolution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slaf.core import Facts, NormActivation, OverRanks, Paper, Sharing, SlafError, activations
+
+from ._statistics import FullStatistics
+
+__all__ = ["EvoNorm", "EvoNormB0", "EvoNormB1", "EvoNormB2", "EvoNormS0", "EvoNormS1", "EvoNormS2"]
+
+_PAPER = Paper("Evolving Normalization-Activation Layers", "Liu, Brock, Simonyan, Le", 2020, "arXiv:2004.02967")
+
+
+def _described(name: str, summary: str) -> Facts:
+    return Facts(name=name, paper=_PAPER, tags=("normalization", "learnable"), summary=summary)
+
+
+def _number(argument: str, value: object, above: float = -math.inf, high: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= high or value == math.inf:
+        raise SlafError(f"{argument} must be a number above {above:g}{'' if high == math.inf else f' and up to {high:g}'}; got {value!r}")
+    return float(value)
+
+
+class EvoNorm(NormActivation):
+    """What the six have in common: γ and β per channel, v per channel in two of them, float32 inside for half types.
+
+    Arguments that all take:
+        eps: added to variances and second moments before the root.
+        affine: learn γ (from 1) and β (from 0).
+        num_channels: size of ``channel_dim``; required.
+        channel_dim: the channel dimension of the input; dimension 0 is the batch.
+        inplace: refused: backward needs the input.
+
+    No activation follows an EvoNorm, and the input is not centred.
+
+    Shapes: input of two dimensions or more, ``num_channels`` entries at ``channel_dim``; output of the same shape and dtype.
+
+    Raises:
+        SlafError: an argument that is not allowed, or an input that does not fit.
+
+    Source: Liu, Brock, Simonyan, Le (2020), arXiv:2004.02967 [from memory]; equations and constants as in the authors' code.
+    """
+
+    learns_v = False
+    _facts: Facts
+
+    def __init__(self, eps: float, affine: bool, num_channels: int | None, channel_dim: int, inplace: bool, made: dict[str, Any]) -> None:
+        super().__init__()
+        self.refuse_inplace(inplace)
+        if num_channels is None:
+            raise SlafError(f"{self.name} needs num_channels, the size of dimension channel_dim")
+        self.sharing = Sharing("channel", num_channels, channel_dim=channel_dim)
+        if channel_dim == 0:
+            raise SlafError(f"channel_dim of {self.name} cannot be 0, the batch; got 0")
+        self.eps = _number("eps", eps, 0.0)
+        if not isinstance(affine, bool):
+            raise SlafError(f"affine must be true or false; got {affine!r}")
+        self.weight, self.bias = (nn.Parameter(torch.empty(num_channels, **made)) if affine else None for _ in range(2))
+        self.v = nn.Parameter(torch.empty(num_channels, **made)) if self.learns_v else None
+
+    def reset_parameters(self) -> None:
+        """γ = 1, β = 0, v = 1."""
+        with torch.no_grad():
+            for parameter, value in ((self.weight, 1.0), (self.bias, 0.0), (self.v, 1.0)):
+                if parameter is not None:
+                    parameter.fill_(value)
+
+    def config(self) -> dict[str, Any]:
+        given = {"eps": self.eps, "affine": self.weight is not None, **self._more_config()}
+        defaults = {"eps": 1e-5, "affine": True, "groups": 32, "momentum": 0.1}
+        return {k: v for k, v in given.items() if v != defaults[k]} | {k: v for k, v in self.sharing.config().items() if k != "share"}
+
+    def _more_config(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @property
+    def facts(self) -> Facts:  # type: ignore[override]
+        """Name and source; a module that mixes elements has no facts of a scalar function."""
+        return self._facts
+
+    @classmethod
+    def describe(cls) -> Facts:
+        """The facts of the family, without an instance."""
+        return cls._facts
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
+        dim = self.sharing.channel_dim % x.dim()
+        if x.dim() < 2 or dim == 0:
+            raise SlafError(f"{self.name} takes an input of two dimensions or more, the first one the batch; got {tuple(x.shape)}")
+        z = x.movedim(dim, 1).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+        y = self._normalized(z)
+        if self.weight is not None and self.bias is not None:
+            y = y * self._by_channel(self.weight, z) + self._by_channel(self.bias, z)
+        return y.to(x.dtype).movedim(1, dim)
+
+    def _normalized(self, z: Tensor) -> Tensor:
+        """What γ and β apply to, for channels at dimension 1."""
+        raise NotImplementedError
+
+    def _by_channel(self, theta: Tensor, z: Tensor) -> Tensor:
+        return theta.to(z.dtype).reshape(1, -1, *(1,) * (z.dim() - 2))
+
+    def _of_sample(self, z: Tensor, groups: int, raw: bool) -> Tensor:
+        """√(s² + eps), or √(m² + eps) if ``raw``, of every sample's groups of channels: (batch, channels, 1, …)."""
+        channels, places = z.shape[1], math.prod(z.shape[2:])
+        parts = z.reshape(z.shape[0], groups, channels // groups * places)
+        if not raw:
+            parts = parts - parts.mean(2, keepdim=True)
+        root = (parts.square().mean(2, keepdim=True) + self.eps).sqrt()
+        return root.expand(-1, -1, channels // groups).reshape(-1, channels, *(1,) * (z.dim() - 2))
+
+
+class _Sample(EvoNorm):
+    """γ·x·σ(v x)/√(s² + eps) + β, s² of a group of channels of one sample; the same in training and evaluation, whatever the batch.
+
+    Args:
+        groups: of channels; lowered to the next divisor of ``num_channels``, as the authors' code does.
+
+    One channel a group and one place, as in (batch, channels), have variance 0 and give x·σ(v x)/√eps: take fewer groups there.
+    """
+
+    mixes = "sample"
+    scale_invariant = False
+    raw = False
+
+    def __init__(
+        self,
+        groups: int = 32,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        num_channels: int | None = None,
+        channel_dim: int = 1,
+        inplace: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(eps, affine, num_channels, channel_dim, inplace, {"device": device, "dtype": dtype})
+        if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+            raise SlafError(f"groups must be a positive integer; got {groups!r}")
+        self.groups = groups
+        self.reset_parameters()
+
+    def _more_config(self) -> dict[str, Any]:
+        return {"groups": self.groups}
+
+    @property
+    def groups_used(self) -> int:
+        """The largest divisor of ``num_channels`` up to ``groups``."""
+        channels = self.sharing.sites
+        return next(g for g in range(min(self.groups, channels), 0, -1) if channels % g == 0)
+
+    def _normalized(self, z: Tensor) -> Tensor:
+        gate = z if self.v is None else z * self._by_channel(self.v, z)
+        return z * torch.sigmoid(gate) / self._of_sample(z, self.groups_used, self.raw)
+
+
+class _Batch(FullStatistics, OverRanks, EvoNorm):
+    """γ·x/max(√(s²_batch + eps), r(x)) + β: s² of a channel over the batch in training, its running mean in evaluation.
+
+    Args:
+        momentum: the weight of the newest batch in the running variance; ``None``: all batches count alike, as in nn.BatchNorm2d.
+
+    Variances are biased, also the running one, as in the authors' code. They stay float32 under ``.half()``, and are those of all
+    ranks after :func:`slaf.train.synchronize`; a sample's own are its own.
+    """
+
+    mixes = "batch"
+
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        *,
+        num_channels: int | None = None,
+        channel_dim: int = 1,
+        inplace: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(eps, affine, num_channels, channel_dim, inplace, {"device": device, "dtype": dtype})
+        self.momentum = None if momentum is None else _number("momentum", momentum, 0.0, 1.0)
+        kept = {"device": device, "dtype": torch.float64 if dtype == torch.float64 else torch.float32}
+        self.register_buffer("running_var", torch.empty(self.sharing.sites, **kept))
+        self.register_buffer("num_batches_tracked", torch.empty((), dtype=torch.int64, device=device))
+        self.reset_parameters()
+
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def _more_config(self) -> dict[str, Any]:
+        return {"momentum": self.momentum}
+
+    def reset_parameters(self) -> None:
+        """γ = 1, β = 0, v = 1, running variance 1."""
+        super().reset_parameters()
+        with torch.no_grad():
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def _normalized(self, z: Tensor) -> Tensor:
+        var = self._batch_variance(z) if self.training else self.running_var
+        return z / torch.maximum((self._by_channel(var, z) + self.eps).sqrt(), self._own(z))
+
+    def _own(self, z: Tensor) -> Tensor:
+        """r(x), of the sample alone."""
+        raise NotImplementedError
+
+    def _batch_variance(self, z: Tensor) -> Tensor:
+        """Of each channel over the batch, (channels,), differentiable; counted."""
+        if z.numel() == 0:
+            raise SlafError(f"an empty batch of shape {tuple(z.shape)} has no statistics to train {self.name} with")
+        dims = [d for d in range(z.dim()) if d != 1]
+        mean = z.mean(dims, keepdim=True)
+        var = (z - mean).square().mean(dims)
+        if self.ranks is not None:
+            _, _, var = self.ranks.mean_and_var(z.numel() // z.shape[1], mean.reshape(-1), var)
+        self._count(var)
+        return var
+
+    def _count(self, var: Tensor) -> None:
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            kept = self.running_var
+            weight = (1 / self.num_batches_tracked).to(kept.dtype) if self.momentum is None else self.momentum
+            kept.lerp_(var.to(kept.dtype), weight)
+
+
+class EvoNormS0(_Sample):
+    """y = γ·x·σ(v x)/√(s² + eps) + β, v from 1; s²: see :class:`_Sample`, which has the arguments.
+
+    Example:
+        >>> slaf.make("evonorm_s0(groups=8)", num_channels=64)
+        evonorm_s0(groups=8, num_channels=64)
+    """
+
+    name = "evonorm_s0"
+    learns_v = True
+    _facts = _described(name, "x·σ(v x) over the standard deviation of the sample's group of channels, v learned.")
+
+
+class EvoNormS1(_Sample):
+    """y = γ·x·σ(x)/√(s² + eps) + β, as :class:`EvoNormS0` with v = 1."""
+
+    name = "evonorm_s1"
+    _facts = _described(name, "SiLU over the standard deviation of the sample's group of channels.")
+
+
+class EvoNormS2(_Sample):
+    """y = γ·x·σ(x)/√(m² + eps) + β, as :class:`EvoNormS1` with the mean of squares in place of the variance."""
+
+    name = "evonorm_s2"
+    raw = True
+    _facts = _described(name, "SiLU over the root mean square of the sample's group of channels.")
+
+
+class EvoNormB0(_Batch):
+    """r(x) = v x + √(s²_sample + eps), v from 1, in :class:`_Batch`, which has the arguments."""
+
+    name = "evonorm_b0"
+    scale_invariant = True
+    learns_v = True
+    _facts = _described(name, "x/max(σ_batch, v x + σ_sample), v learned.")
+
+    def _own(self, z: Tensor) -> Tensor:
+        assert self.v is not None
+        return self._by_channel(self.v, z) * z + self._of_sample(z, z.shape[1], raw=False)
+
+
+class EvoNormB1(_Batch):
+    """r(x) = (x + 1)·√(m²_sample + eps) in :class:`_Batch`, which has the arguments."""
+
+    name = "evonorm_b1"
+    scale_invariant = False
+    _facts = _described(name, "x/max(σ_batch, (x + 1)·rms_sample).")
+
+    def _own(self, z: Tensor) -> Tensor:
+        return (z + 1) * self._of_sample(z, z.shape[1], raw=True)
+
+
+class EvoNormB2(_Batch):
+    """r(x) = √(m²_sample + eps) - x in :class:`_Batch`, which has the arguments."""
+
+    name = "evonorm_b2"
+    scale_invariant = True
+    _facts = _described(name, "x/max(σ_batch, rms_sample - x).")
+
+    def _own(self, z: Tensor) -> Tensor:
+        return self._of_sample(z, z.shape[1], raw=True) - z
+
+
+for _layer in (EvoNormB0, EvoNormB1, EvoNormB2, EvoNormS0, EvoNormS1, EvoNormS2):
+    activations.register(_layer.name, _layer)
