@@ -118,7 +118,7 @@ def test_running_variance_is_biased_and_moves_by_a_tenth(name):
 
 
 def test_cumulative_momentum_averages_all_batches():
-    act = slaf.make("evonorm_b0(momentum=none)", num_channels=2)
+    act = slaf.make("evonorm_b0(momentum=None)", num_channels=2)
     assert repr(act) == "evonorm_b0(momentum=None, num_channels=2)"
     assert repr(slaf.make(repr(act))) == repr(act)
     batches = [torch.randn(8, 2, 3) for _ in range(4)]
