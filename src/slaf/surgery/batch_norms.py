@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from .drift import run, tensors_of
-from .edits import Edits, has_hooks, paths
+from .edits import PARAMETERS, Edits, has_hooks, paths
 from .frozen import FrozenBatchNorm, FrozenPolynomial, wide
 from .watching.observe import batches, untouched
 
@@ -240,5 +240,5 @@ def _store(layer: Any, weight: Tensor, bias: Tensor, edits: Edits) -> None:
     kept = torch.empty_like(layer.weight.detach())  # keeps the memory format
     with torch.no_grad():
         kept.copy_(weight)
-    edits.set(layer._parameters, "weight", nn.Parameter(kept, requires_grad=False))
-    edits.set(layer._parameters, "bias", nn.Parameter(bias.to(kept.dtype), requires_grad=False))
+    edits.set(layer, PARAMETERS, "weight", nn.Parameter(kept, requires_grad=False))
+    edits.set(layer, PARAMETERS, "bias", nn.Parameter(bias.to(kept.dtype), requires_grad=False))

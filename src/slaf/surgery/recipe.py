@@ -11,21 +11,22 @@ from torch import nn
 
 from slaf.core import SlafError, make
 
-from .replacements import Change, Replacement, install, number_format, revert
+from .edits import Edits
+from .replacements import Replacement, install, number_format
 
 __all__ = ["rebuild", "undo"]
 
 VERSION = 1
-RECIPE, CHANGES = "slaf_recipe", "_slaf_changes"
+RECIPE, EDITS = "slaf_recipe", "_slaf_edits"
 """The attributes of a swapped model: its recipe, plain data; and what each swap replaced, for ``undo``."""
 
 
-def record(model: nn.Module, replacements: Sequence[Replacement], changes: list[Change]) -> None:
+def record(model: nn.Module, replacements: Sequence[Replacement], edits: Edits) -> None:
     """Write the replacements into the model's recipe, beside those of earlier swaps."""
     earlier = getattr(model, RECIPE, None)
     before = earlier["replacements"] if earlier else []
     _keep(model, {"version": VERSION, "replacements": before + [r.to_dict() for r in replacements]})
-    model.__dict__.setdefault(CHANGES, []).append((earlier, changes))
+    model.__dict__.setdefault(EDITS, []).append((earlier, edits))
 
 
 def _keep(model: nn.Module, recipe: dict[str, Any] | None) -> None:
@@ -50,22 +51,18 @@ def undo(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise SlafError(f"model must be a torch.nn.Module; got {type(model).__name__}")
-    stack = model.__dict__.get(CHANGES)
+    stack = model.__dict__.get(EDITS)
     if not stack:
         raise SlafError(f"there is nothing to undo: no activation of this {type(model).__name__} was swapped")
-    earlier, changes = stack.pop()
-    modes = [change.owner._modules[change.name].training for change in changes if _was_module(change)]
-    revert(changes)
-    for change, training in zip(filter(_was_module, changes), modes, strict=True):
-        change.before.train(training)
+    earlier, edits = stack.pop()
+    modes = [(old, new.training) for old, new in edits.replaced()]
+    edits.undo()
+    for old, training in modes:
+        old.train(training)
     if not stack:
-        del model.__dict__[CHANGES]
+        del model.__dict__[EDITS]
     _keep(model, earlier)
     return model
-
-
-def _was_module(change: Change) -> bool:
-    return change.name is not None and isinstance(change.before, nn.Module)
 
 
 def rebuild(model: nn.Module, recipe: Mapping[str, Any] | str) -> nn.Module:
@@ -88,8 +85,8 @@ def rebuild(model: nn.Module, recipe: Mapping[str, Any] | str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise SlafError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     replacements = _read(recipe)
-    changes = install(model, [(r, _made(model, r)) for r in replacements])
-    record(model, replacements, changes)
+    edits = install(model, [(r, _made(model, r)) for r in replacements])
+    record(model, replacements, edits)
     return model
 
 

@@ -12,11 +12,11 @@ from torch import nn
 
 from slaf.core import SlafError
 
-from .edits import hides_activation
+from .edits import ATTRIBUTES, MODULES, Edits
 from .rewriting.places import Place
-from .rewriting.rewrite import PerCall, reroute, restore, routes_of
+from .rewriting.rewrite import PerCall
 
-__all__ = ["Change", "Replacement", "install", "number_format", "revert"]
+__all__ = ["Replacement", "install", "number_format"]
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,10 @@ class Replacement:
         return cls(tuple(plain["paths"]), tuple(plain["activations"]), place, plain.get("name", ""))
 
 
-@dataclass
-class Change:
-    """What :func:`install` did to one attribute (``name``), or to the calls of one module (``name`` is None), and what was there before."""
-
-    owner: nn.Module
-    name: str | None
-    before: Any
-
-
-_ABSENT = "absent"
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-def install(model: nn.Module, replacements: Sequence[tuple[Replacement, Sequence[nn.Module]]]) -> list[Change]:
+def install(model: nn.Module, replacements: Sequence[tuple[Replacement, Sequence[nn.Module]]]) -> Edits:
     """Carry out the replacements on ``model``, all or none.
 
     Args:
@@ -74,43 +64,24 @@ def install(model: nn.Module, replacements: Sequence[tuple[Replacement, Sequence
     Raises:
         SlafError: a path does not exist, or a method's source is not what the place was found in.
     """
-    done: list[Change] = []
-    routes: dict[int, tuple[nn.Module, dict[Place, str]]] = {}
+    edits = Edits()
+    routes: dict[nn.Module, dict[Place, str]] = {}
     try:
         for replacement, modules in replacements:
             new = modules[0] if len(modules) == 1 else PerCall(modules)
             if replacement.place is not None:
                 owner = _module(model, replacement.paths[0])
-                _set(owner, replacement.name, new, done)
-                routes.setdefault(id(owner), (owner, {}))[1][replacement.place] = replacement.name
+                _add(owner, replacement.name, new, edits)
+                routes.setdefault(owner, {})[replacement.place] = replacement.name
                 continue
             for path in replacement.paths:
-                parent, _, name = path.rpartition(".")
-                _set(_module(model, parent), name, new, done, existing=path)
-        for owner, places in routes.values():
-            before = routes_of(owner)
-            reroute(owner, places)
-            done.append(Change(owner, None, before))
+                _put(model, path, new, edits)
+        for owner, places in routes.items():
+            edits.reroute(owner, places)
     except BaseException:
-        revert(done)
+        edits.undo()
         raise
-    return done
-
-
-def revert(changes: Sequence[Change]) -> None:
-    """Put back what was there, bitwise: the same objects, in the same order of registration."""
-    for change in reversed(changes):
-        if change.name is None:
-            restore(change.owner)
-            if change.before:
-                reroute(change.owner, change.before)
-            continue
-        if change.name in change.owner._modules and isinstance(change.before, nn.Module):
-            change.owner._modules[change.name] = change.before
-            continue
-        change.owner._modules.pop(change.name, None)
-        if change.before is not _ABSENT:
-            change.owner.__dict__[change.name] = change.before
+    return edits
 
 
 def _module(model: nn.Module, path: str) -> nn.Module:
@@ -120,25 +91,24 @@ def _module(model: nn.Module, path: str) -> nn.Module:
         raise SlafError(f"the model has no module {path!r}; the recipe was made for another one") from None
 
 
-def _set(owner: nn.Module, name: str, new: nn.Module, done: list[Change], existing: str | None = None) -> None:
-    if name in owner._modules:
-        before: Any = owner._modules[name]
-    else:
-        before = owner.__dict__.get(name, _ABSENT)
-        if before is _ABSENT and existing is not None:
-            raise SlafError(f"the model has no module or attribute {existing!r}; the recipe was made for another one")
-    if existing is None and (before is not _ABSENT or hasattr(owner, name)):
+def _put(model: nn.Module, path: str, new: nn.Module, edits: Edits) -> None:
+    """A module in the place of a submodule, or of a function that an attribute holds."""
+    parent, _, name = path.rpartition(".")
+    owner = _module(model, parent)
+    before = owner._modules.get(name, owner)
+    if before is owner and name not in owner.__dict__:
+        raise SlafError(f"the model has no module or attribute {path!r}; the recipe was made for another one")
+    new.train(owner.training if before is None else before.training)
+    if before is owner:
+        edits.remove(owner, ATTRIBUTES, name)
+    edits.put(owner, name, new)
+
+
+def _add(owner: nn.Module, name: str, new: nn.Module, edits: Edits) -> None:
+    if hasattr(owner, name):
         raise SlafError(f"{type(owner).__name__} has an attribute {name!r} already")
-    new.train(before.training if isinstance(before, nn.Module) else owner.training)
-    if hides_activation(owner, name):
-        done.append(Change(owner, "activation_relu_or_gelu", owner.__dict__["activation_relu_or_gelu"]))
-        owner.__dict__["activation_relu_or_gelu"] = 0
-    done.append(Change(owner, name, before))
-    if name in owner._modules:
-        owner._modules[name] = new  # keeps the order of registration
-    else:
-        owner.__dict__.pop(name, None)
-        owner.add_module(name, new)
+    new.train(owner.training)
+    edits.set(owner, MODULES, name, new)
 
 
 def number_format(model: nn.Module, path: str) -> tuple[torch.device, torch.dtype] | None:

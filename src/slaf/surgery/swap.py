@@ -17,7 +17,7 @@ from .drift import drift_of, run
 from .edits import hand_over_hooks
 from .fitting.fit_to import Fitted, fit_to
 from .recipe import record
-from .replacements import Replacement, install, number_format, revert
+from .replacements import Replacement, install, number_format
 from .rules import Rules, choose, matches
 from .site import Site
 from .targets import Slot, Target, targets
@@ -81,13 +81,13 @@ def swap(
     before, sites = _side_by_side(changed, wanted, fits, tested_on)
     new = [(_replacement(t, f), [fitted.module for fitted in f]) for t, f in zip(wanted, fits, strict=True)]
     _hand_over_hooks(changed, wanted, fits)
-    changes = install(changed, new)
+    edits = install(changed, new)
     try:
         output = drift_of(before, _outputs(changed, tested_on))
     except BaseException:
-        revert(changes)
+        edits.undo()
         raise
-    record(changed, [replacement for replacement, _ in new], changes)
+    record(changed, [replacement for replacement, _ in new], edits)
     changed.slaf_report = SwapReport(tuple(sites), output, held, (*missed, *found.missed))  # type: ignore[assignment]
     return changed
 
@@ -211,11 +211,11 @@ def _side_by_side(
         [Compared(slot.sites[0].target, fitted.module, (fitted.low, fitted.high)) for slot, fitted in zip(target.slots, f, strict=True)]
         for target, f in zip(wanted, fits, strict=True)
     ]
-    changes = install(changed, [(_replacement(t, f), c) for t, f, c in zip(wanted, fits, compared, strict=True)])
+    edits = install(changed, [(_replacement(t, f), c) for t, f, c in zip(wanted, fits, compared, strict=True)])
     try:
         again = _outputs(changed, tested_on)
     finally:
-        revert(changes)
+        edits.undo()
     if not drift_of(before, again).max_abs <= 1e-5 * max(1.0, drift_of(before, again).size):
         raise SlafError(
             "with the old functions at the new places the model computes something else, so nothing is swapped: an in-place activation's "
