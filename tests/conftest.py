@@ -6,6 +6,7 @@ import torch
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="compile every activation with Inductor, not one of each family")
+    parser.addoption("--cases", type=int, metavar="N", help="random cases of each kernel (10000 is the full number)")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -56,7 +56,8 @@ class _PerSite:
         self.center, self.rscale, self.layout, self.family = center, rscale, layout, family
         self.count, self.dtype = len(weight), weight.dtype
         with torch.no_grad():
-            self.coef = raw.rows_table(self._rows(weight, bias), shape, layout)
+            wide = self._rows(weight.to(torch.float32), bias.to(torch.float32))  # first, so that the factor is not rounded to a half type
+            self.coef = raw.rows_table(wide, shape, layout)
             self.by = [None if t is None else raw.rows_table(t[:, None], shape, layout) for t in (center, rscale)]
 
     def _rows(self, weight: Tensor, bias: Tensor) -> Tensor:

@@ -152,7 +152,8 @@ def _plain_gradients(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     if need_c:
         grads[1] = _project(g, standardize(x, center, rscale), c, ctx.recurrence)
     if need_x or need_center or need_rscale:
-        slope = series(x, differentiate(c, ctx.recurrence), center, rscale, ctx.recurrence, dtype=work)
+        at = x if len(c) > 2 else x.nan_to_num(0.0, 0.0, 0.0)  # the slope of a line is finite where x is not
+        slope = series(at, differentiate(c, ctx.recurrence), center, rscale, ctx.recurrence, dtype=work)
         grads[0], *grads[2:] = _input_gradients(g * slope, x, center, rscale, (need_x, need_center, need_rscale))
     return grads[0], *(t if t is None else t.to(like.dtype) for t, like in zip(grads[1:], given, strict=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,8 +98,9 @@ def _accurate(measured: Measured, unit: float) -> bool:
     """Whether no digits are lost between the moments and the variances."""
     mean = measured.t[:, 0].numpy() / unit
     second = second_moment(measured, measured.t).numpy() / unit**2
-    square = mean * mean
-    var = second - square
+    with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite nothing is accurate
+        square = mean * mean
+        var = second - square
     near = (square <= FAR * var) & (var >= SMALL) & (var <= LARGE)
     return bool((near | (second <= CONSTANT)).all())
 

@@ -16,8 +16,11 @@ def magnitude(b: Tensor) -> Tensor:
 
 
 def reach(dtype: torch.dtype, degree: int) -> float | None:
-    """Up to which |x| powers of ``degree`` are computed as they are; None where no input of this dtype leads out of range."""
-    if dtype == torch.float64 or degree == 0 or (dtype == torch.float16 and degree <= 7):
+    """Up to which |x| powers of ``degree`` are computed as they are; None where no finite input is met that leads out of range.
+
+    No finite float16 does at degree 7 and below; infinity gives NaN everywhere, as for the other dtypes.
+    """
+    if dtype == torch.float64 or degree == 0:
         return None
     return float(10 ** (_DECADES[dtype] / degree))
 
