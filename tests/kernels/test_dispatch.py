@@ -1,5 +1,8 @@
 """Which tensors reach a raw pointer, and how their memory is described to a kernel."""
 
+import ctypes
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import slaf
 from slaf.bases import basis
-from slaf.kernels import dispatch, native, raw, series
+from slaf.kernels import dispatch, moments, native, raw, series
 from slaf.kernels.dispatch import fits, layout_of, place, refusal, use
 from slaf.kernels.recurrence import Recurrence
 
@@ -41,6 +44,9 @@ REFUSED = {
     "float64": (lambda: torch.randn(4, dtype=torch.float64), "dtype"),
     "int": (lambda: torch.arange(4), "dtype"),
     "bool": (lambda: torch.ones(4, dtype=torch.bool), "dtype"),
+    "float8": (lambda: torch.randn(4).to(torch.float8_e4m3fn), "dtype"),
+    "quantised": (lambda: torch.quantize_per_tensor(torch.randn(4), 0.1, 0, torch.quint8), "dtype"),
+    "complex": (lambda: torch.randn(4, dtype=torch.complex64), "dtype"),
     "complex, lazily conjugated": (lambda: torch.randn(4, dtype=torch.complex64).conj(), "dtype"),
     "lazily negated": (lambda: torch.randn(4, dtype=torch.complex64).conj().imag, "lazy"),
     "zero tensor": (lambda: torch._efficientzerotensor((4,)), "lazy"),
@@ -52,6 +58,10 @@ REFUSED = {
     "slice": (lambda: torch.randn(4, 6)[:, ::2], "dense"),
     "overlapping": (lambda: torch.randn(9).as_strided((4, 4), (1, 1)), "dense"),
     "sparse": (lambda: torch.randn(4, 3).to_sparse(), "layout"),
+    "sparse by rows": (lambda: torch.randn(4, 3).to_sparse_csr(), "layout"),
+    "of another library's layout": (lambda: torch.randn(4, 3).to_mkldnn(), "layout"),
+    "nested": (lambda: torch.nested.nested_tensor([torch.randn(2), torch.randn(3)]), "lazy"),
+    "nested, jagged": (lambda: torch.nested.nested_tensor([torch.randn(2), torch.randn(3)], layout=torch.jagged), "NestedTensor"),
     "0-d": (lambda: torch.tensor(1.0), "dimension"),
     "empty": (lambda: torch.empty(0, 3), "empty"),
     "freed": (lambda: (t := torch.randn(4), t.untyped_storage().resize_(0))[0], "memory"),
@@ -67,7 +77,14 @@ def test_plain_dense_tensors_fit(name):
     assert fits(x)
 
 
-@pytest.mark.filterwarnings("ignore:slaf's fast path")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:slaf's fast path"),
+    pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta"),
+    pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype"),
+    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor"),
+]
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_everything_else_is_refused_and_the_reason_says_why(name):
     make, reason = REFUSED[name]
@@ -99,6 +116,114 @@ def test_a_mode_that_watches_operations_sees_the_definition():
 
     with Watch():
         assert place(torch.randn(4), (1,)) is None
+
+
+# -- pointers --------------------------------------------------------------------------------------------------------------------
+
+PRIMITIVES = {
+    "series": lambda x: series(x, torch.ones(3, *(1,) * x.dim()), None, None, basis("power").recurrence),
+    "moments": lambda x: moments(x, 4, (1,) * x.dim(), None, None, basis("power").recurrence),
+    **{
+        spec: lambda x, spec=spec: slaf.make(spec)(x)
+        for spec in (
+            "slaf(input=identity, share=layer)",
+            "slaf(interval=(-1.0,1.0))",
+            "rational",
+            "prelu",
+            "apl",
+            "piecewise_linear",
+            "spline",
+        )
+    },
+}
+WITHOUT_EVALUATION = ("huge on meta", "huge by expansion", "freed")
+"""The result would not fit in memory, or torch itself would follow a null pointer."""
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """(pointers, integers) of every call of a raw function, of which none runs; all fit their C types."""
+    found = []
+
+    def entry(name):
+        types = native.function(name).argtypes
+
+        def record(*arguments):
+            given = [(t, a) for t, a in zip(types, arguments, strict=True) if a is not None]
+            assert all(t(a).value == a for t, a in given), f"{name} cannot hold {arguments}"
+            found.append(([a for t, a in given if t is ctypes.c_void_p], [a for t, a in given if t is not ctypes.c_void_p]))
+            return 0
+
+        return record
+
+    monkeypatch.setattr(raw, "_entry", entry)
+    return found
+
+
+def extent(x):
+    """The addresses that belong to ``x``."""
+    try:
+        start = x.untyped_storage().data_ptr()
+        return range(start, start + x.untyped_storage().nbytes())
+    except (RuntimeError, NotImplementedError, UserWarning):  # it has no memory
+        return range(0)
+
+
+def pointers_into(x, calls):
+    inside = extent(x)
+    return [pointer for pointers, _ in calls for pointer in pointers if pointer in inside]
+
+
+@needs_native
+@pytest.mark.parametrize("primitive", PRIMITIVES)
+def test_only_plain_dense_memory_reaches_a_pointer(primitive, calls):
+    run, reached = PRIMITIVES[primitive], set()
+    for name, make in SUPPORTED.items():
+        x = make().detach().requires_grad_()
+        y = run(x)
+        y.sum().backward()
+        reached |= {name} if pointers_into(x, calls) else set()
+        calls.clear()
+    assert reached in (set(), set(SUPPORTED))  # a family without kernels takes none
+    for name in REFUSED.keys() - set(WITHOUT_EVALUATION):
+        x = REFUSED[name][0]()
+        with suppress(Exception):  # what torch cannot do with it is not the point
+            run(x).sum().backward()
+        assert not pointers_into(x, calls), name
+        assert all(pointers.count(0) == 0 for pointers, _ in calls), name
+        calls.clear()
+
+
+@needs_native
+def test_huge_tensors_are_counted_in_64_bits(calls):
+    """Memory that is never touched: the kernels are given all of it, and no integer is cut."""
+    x = torch.empty((1 << 31) + 8, dtype=torch.bfloat16)
+    with torch.no_grad():
+        PRIMITIVES["series"](x)
+    (((pointer, *_), integers),) = calls
+    assert pointer == x.data_ptr()
+    assert x.numel() in integers
+    assert layout_of((1 << 20, 64, 1 << 12), (1 << 18, 1 << 12, 1), (1, 64, 1))[:3] == (1 << 20, 64, 1 << 12)
+
+
+@needs_native
+@pytest.mark.parametrize("spec", ["slaf(basis=power, input=identity)", "slaf", "rational"])
+@pytest.mark.parametrize("training", [True, False])
+def test_parameters_elsewhere_are_refused_before_a_pointer_is_taken(spec, training, calls):
+    act = slaf.make(spec, num_channels=3).to("meta").train(training)
+    with pytest.raises(RuntimeError, match=r"on the CPU|device"):
+        act(torch.randn(4, 3))
+    assert not calls
+
+
+@needs_native
+def test_transforms_reach_no_pointer(calls):
+    for run in PRIMITIVES.values():
+        for transform in (torch.func.vmap, lambda f: torch.func.grad(lambda x: f(x).sum()), torch.func.jacrev):
+            transform(run)(torch.randn(3, 4))
+        torch.func.jvp(run, (torch.randn(3, 4),), (torch.randn(3, 4),))
+        torch.func.functionalize(run)(torch.randn(3, 4))
+    assert not calls
 
 
 # -- layout --------------------------------------------------------------------------------------------------------------------

@@ -23,9 +23,11 @@ from .fused import run
 from .recurrence import Recurrence
 from .series import moments, native_place, series
 
-__all__ = ["Fold", "Measured", "measure", "normalized"]
+__all__ = ["QUIET", "Fold", "Measured", "measure", "normalized"]
 
 Array = NDArray[np.float64]
+QUIET = np.errstate(invalid="ignore", over="ignore", divide="ignore")
+"""Numpy is as silent as torch about what is not finite."""
 
 
 class Fold(Protocol):
@@ -86,6 +88,7 @@ def normalized(x: Tensor, measured: Measured, fold: Fold, weight: Tensor, bias: 
 class _Folded:
     """The small matrices of one call, in float64."""
 
+    @QUIET
     def __init__(self, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor) -> None:
         self.measured, self.fold = measured, fold
         self.dtypes = weight.dtype, bias.dtype
@@ -100,6 +103,7 @@ class _Folded:
     def forward(self, x: Tensor) -> Tensor:
         return raw.series_forward(x, self.measured.layout, self.measured.family, *self.tables)
 
+    @QUIET
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         measured, (coef, center, rscale) = self.measured, self.tables
         layout, family, shape = measured.layout, measured.family, measured.shape

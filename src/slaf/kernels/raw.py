@@ -40,7 +40,7 @@ def table(theta: Tensor, layout: Layout) -> Tensor:
         inner = theta.permute(0, *(d + 1 for d in (*others, *layout.dims))).reshape(count, *(theta.shape[d + 1] for d in layout.dims))
         flat = inner.expand(count, *layout.sizes).reshape(count, -1).T
     flat = flat.to(torch.float32)
-    return (flat if len(flat) == layout.c else flat.expand(layout.c, -1)).contiguous()
+    return _readable(flat if len(flat) == layout.c else flat.expand(layout.c, -1))
 
 
 def rows_table(rows: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
@@ -48,7 +48,15 @@ def rows_table(rows: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
     if len(layout.dims) > 1:
         return table(rows.T.reshape(rows.shape[1], *(shape if rows.shape[0] > 1 else (1,) * len(shape))), layout)
     rows = rows.detach().to(torch.float32)
-    return (rows if rows.shape[0] == layout.c else rows.expand(layout.c, -1)).contiguous()
+    return _readable(rows if rows.shape[0] == layout.c else rows.expand(layout.c, -1))
+
+
+def _readable(table: Tensor) -> Tensor:
+    """Dense, and where the input is: a table on another device has a pointer too."""
+    if type(table) is not Tensor or not table.is_cpu:
+        where = table.device.type if type(table) is Tensor else type(table).__name__
+        raise RuntimeError(f"the parameters must be plain tensors on the CPU, where the input is; got {where}")
+    return (table.resolve_neg() if table.is_neg() else table).contiguous()
 
 
 def by_site(sums: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:

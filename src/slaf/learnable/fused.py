@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from slaf.bases.polynomial import PolynomialBasis
-from slaf.kernels.normalized import Measured, measure, normalized
+from slaf.kernels.normalized import QUIET, Measured, measure, normalized
 from slaf.kernels.persite import series_of_sites
 from slaf.kernels.recurrence import Recurrence
 
@@ -94,13 +93,13 @@ def _measured(
     return measure(x, count, shape, center, unit / std, recurrence, act.num_terms)
 
 
+@QUIET
 def _accurate(measured: Measured, unit: float) -> bool:
     """Whether no digits are lost between the moments and the variances."""
     mean = measured.t[:, 0].numpy() / unit
     second = second_moment(measured, measured.t).numpy() / unit**2
-    with np.errstate(invalid="ignore", over="ignore"):  # of what is not finite nothing is accurate
-        square = mean * mean
-        var = second - square
+    square = mean * mean
+    var = second - square
     near = (square <= FAR * var) & (var >= SMALL) & (var <= LARGE)
     return bool((near | (second <= CONSTANT)).all())
 
