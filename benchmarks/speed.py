@@ -2,7 +2,8 @@
 
 python benchmarks/speed.py                          all tables, one thread and two: about a quarter of an hour
 python benchmarks/speed.py --only 4d,normalised     some of them
-python benchmarks/speed.py --json docs/speed.json   the numbers on the site
+python benchmarks/speed.py --json docs/speed.json   the numbers on the site; written after every table
+python benchmarks/speed.py --json docs/speed.json --resume   and only what is not there yet, if commit and machine are the same
 python benchmarks/speed.py --quick                  tiny shapes: checks that everything runs, says nothing about time
 python benchmarks/speed.py --data FOLDER            the network trains on IDX files (MNIST and its like), not on generated images
 
@@ -183,11 +184,19 @@ def write(path: Path, document: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
+def already(path: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The tables of a run that was stopped, if it was this one."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    same = all(found.get(k) == document[k] for k in ("quick", "machine", "cores", "commit", "torch", "python", "backend"))
+    return {k: found[k] for k in ("network", "tables")} if same else {}
+
+
 def arguments() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny shapes, two rounds, one thread: no time means anything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here too")
+    parser.add_argument("--resume", action="store_true", help="keep the tables that FILE has already")
     parser.add_argument("--threads", default=None, help="numbers of threads, such as 1,2 (the default)")
     parser.add_argument("--only", default="", metavar="NAME,…", help="of " + ", ".join(NAMES))
     parser.add_argument("--peers", type=Path, metavar="FOLDER", help="where other libraries are (pip install --target FOLDER)")
@@ -200,6 +209,8 @@ def arguments() -> argparse.Namespace:
     unknown = next((n for n in given.chosen if n not in NAMES), None)
     if unknown is not None:
         parser.error(f"unknown table {unknown!r}; there are {', '.join(NAMES)}")
+    if given.resume and given.json is None:
+        parser.error("--resume needs --json FILE, where the tables are")
     for name in ("peers", "data"):
         folder = getattr(given, name)
         if folder is not None and not folder.is_dir():
@@ -223,18 +234,24 @@ def main() -> int:
         sys.path.append(str(given.peers))
     document = about(given) | {"network": [], "tables": []}
     print("\n".join(f"{k}: {v}" for k, v in document.items() if v not in ([], "")), flush=True)
-    for table in TABLES:
-        for threads in given.threads if table.name in given.chosen else ():
-            document["tables"].append(rounded(measure(table, threads, given)))
-            print("\n" + table_text(document["tables"][-1], not given.quick), flush=True)
-    for threads in given.threads if "network" in given.chosen else ():
-        document["network"].append(rounded(network(threads, given)))
-        print("\n" + network_text(document["network"][-1]), flush=True)
+    if given.resume:
+        document |= already(given.json, document)
+    done = {("network", n["threads"]) for n in document["network"]} | {(t["name"], t["threads"]) for t in document["tables"]}
+    todo = [(n, t) for n in NAMES if n in given.chosen for t in given.threads if (n, t) not in done]
+    for name, threads in todo:
+        if name == "network":
+            document["network"].append(rounded(network(threads, given)))
+            text = network_text(document["network"][-1])
+        else:
+            document["tables"].append(rounded(measure(next(t for t in TABLES if t.name == name), threads, given)))
+            text = table_text(document["tables"][-1], not given.quick)
+        print("\n" + text, flush=True)
+        if given.json is not None:
+            write(given.json, document)
     missed, count = goals_missed(document["tables"])
     if count and not given.quick:
         print(f"\n{count - missed} of {count} goals are met")
     if given.json is not None:
-        write(given.json, document)
         print(f"wrote {given.json}")
     return 0
 

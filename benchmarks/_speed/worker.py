@@ -69,7 +69,9 @@ class _Room:
         if "prelu" in made and "prelu_torch" in made:
             made["prelu"][0].against["prelu_torch"] = made["prelu_torch"][0]
         compare([found for found, _ in made.values()], clock, rounds, seconds)
-        return [self._row(*pair, self.table.processes[process].allocator) for pair in made.values()]
+        rows = [self._row(*pair, self.table.processes[process].allocator) for pair in made.values()]
+        gelu = next((row.get("relative_error") for row in rows if row["name"] == "gelu"), None)
+        return [row | ({"error": row["relative_error"] / gelu} if gelu and "relative_error" in row else {}) for row in rows]
 
     def _row(self, found: Contender, about: dict[str, Any], allocator: str) -> dict[str, Any]:
         row: dict[str, Any] = {"name": found.name, "title": titles(found.name), "allocator": allocator}

@@ -19,6 +19,8 @@ LABELS = {
     "bn_gelu": "× BN + GELU",
     "float32": "× float32",
     "prelu_torch": "× nn.PReLU",
+    "saved": "saved",
+    "error": "error × GELU's",
 }
 COLUMNS = {"normalised": ("bn_relu", "bn_gelu"), "bf16": ("float32", "gelu")}
 _SLAF = re.compile(r"slaf\(basis=(?P<basis>\w+), degree=(?P<k>\d), share=channel, normalize=(?P<norm>\w+)(?P<identity>, input=identity)?\)")
@@ -49,12 +51,12 @@ def _chosen(found: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _goals(row: dict[str, Any]) -> list[tuple[str, float, float]]:
     """(what it is compared with, the goal, what was measured)."""
-    measured = {key: values[0] for key, values in row.get("ratio", {}).items()} | ({"saved": row["saved"]} if "saved" in row else {})
+    measured = {key: values[0] for key, values in row.get("ratio", {}).items()} | {k: row[k] for k in ("saved", "error") if k in row}
     return [(key, limit, measured[key]) for key, limit in row.get("goals", {}).items() if key in measured]
 
 
 def _met(key: str, limit: float, value: float) -> bool:
-    return value <= (1.01 if key == "saved" else 1) * limit
+    return value <= (1.01 if key in ("saved", "error") else 1) * limit
 
 
 def _threads(table: dict[str, Any]) -> str:
@@ -82,7 +84,7 @@ def table(found: dict[str, Any], name: str) -> str:
         cells.append(_number(row["milliseconds"][0]))
         cells += [_ratio(r, key) for key in keys for r in every]
         cells.append(_mark(row, "saved", _number(row["saved"])) if "saved" in row else "")
-        cells += [f"{row['relative_error']:.4f}"] if name == "bf16" else []
+        cells += [_mark(row, "error", f"{row['relative_error']:.4f}")] if name == "bf16" else []
         lines.append(first + "".join(f'<td style="white-space: nowrap">{cell}</td>' for cell in cells))
     shape = "×".join(map(str, chosen[0]["shape"]))
     caption = f"{chosen[0]['title']}: {shape}{', channels-last' if chosen[0]['channels_last'] else ''}"
@@ -138,7 +140,7 @@ def missed(found: dict[str, Any]) -> str:
         for row in t["rows"]:
             goals = _goals(row)
             count += len(goals)
-            over = [f"{LABELS.get(key, 'saved')} {_number(v)}, goal {limit:g}" for key, limit, v in goals if not _met(key, limit, v)]
+            over = [f"{LABELS[key]} {_number(v)}, goal {limit:g}" for key, limit, v in goals if not _met(key, limit, v)]
             if over:
                 words = f"{t['title'].partition(':')[0]}, {_threads(t)}: <code>{html.escape(row['title'])}</code>: {'; '.join(over)}"
                 lines.append((len(over), f"<li>{words}</li>"))

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(ROOT / "docs")]
 
+import speed as run  # noqa: E402
 from _speed import cases, measure, network, report  # noqa: E402
 from slafdocs import speed  # noqa: E402
 
@@ -134,6 +135,23 @@ def test_slow_rows_stop_early_but_not_before_five_samples():
     assert len(row.samples) == 5
 
 
+def test_a_stopped_run_goes_on_where_it_was(quick, tmp_path, monkeypatch):
+    """If commit and machine are the same."""
+    whole, path = quick[1], tmp_path / "speed.json"
+    stopped = whole | {"network": [], "tables": [t for t in whole["tables"] if t["name"] != "small"]}
+    command = ["speed.py", "--quick", "--only", "2d,small", "--json", str(path), "--resume"]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(run, "about", lambda _: {k: v for k, v in whole.items() if k not in ("network", "tables")})
+    for commit, measured in ((whole["commit"], ["small"]), ("another", ["2d", "small"])):
+        path.write_text(json.dumps(stopped | {"commit": commit}), encoding="utf-8")
+        seen = []
+        monkeypatch.setattr(
+            run, "measure", lambda table, *_, seen=seen: seen.append(table.name) or whole["tables"][0] | {"name": table.name}
+        )
+        assert run.main() == 0
+        assert seen == measured
+
+
 def test_intervals_hold_the_median():
     values = np.random.default_rng(0).lognormal(size=31).tolist()
     middle, low, high = measure.interval(values)
@@ -161,6 +179,7 @@ def test_the_network_reads_idx_files(tmp_path):
 
 WRONG = [
     (["--only", "4e"], "unknown table '4e'"),
+    (["--resume"], "--resume needs --json FILE"),
     (["--data", "nowhere"], "--data nowhere is no folder"),
     (["--data", str(BENCHMARKS)], "holds no IDX files"),
 ]
