@@ -277,9 +277,56 @@ def test_layout_of_the_usual_formats():
 
 
 def test_families():
-    assert [dispatch.family(basis(n).recurrence) for n in ("power", "chebyshev", "legendre", "hermite")] == [0, 1, None, None]
-    assert dispatch.family(Recurrence((1.0, 2.0), (1.0,))) == 1  # b₀ is not used
-    assert dispatch.family(Recurrence((1.0, 2.0, 2.0, 2.0, 3.0), (1.0,))) is None
+    assert [basis(n).recurrence.code for n in ("power", "chebyshev", "legendre", "hermite")] == [0, 1, None, None]
+    assert Recurrence((1.0, 2.0), (1.0,)).code == 1  # b₀ is not used
+    assert Recurrence((1.0, 2.0, 2.0, 2.0, 3.0), (1.0,)).code is None
+
+
+@pytest.mark.parametrize("spec", ["slaf(input=identity)", "slaf(normalize=batch)", "rational"])
+def test_a_hook_may_give_the_saved_input_back_in_another_order_of_memory(spec):
+    torch.manual_seed(0)
+    act = slaf.make(spec, num_channels=3)
+    with torch.no_grad():
+        for p in act.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    inputs, g = [x, *act.parameters()], torch.randn(x.shape)
+    plain = torch.autograd.grad(act(x), inputs, g)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(memory_format=torch.contiguous_format), lambda t: t):
+        y = act(x)
+    for one, other in zip(plain, torch.autograd.grad(y, inputs, g), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", ["slaf(input=identity)", "slaf", "rational"])
+def test_parameters_that_no_kernel_can_read_take_the_definition(spec):
+    torch.manual_seed(0)
+    act, x = slaf.make(spec, num_channels=6).eval(), torch.randn(5, 6)
+    y = act(x)
+    torch.testing.assert_close(act.double()(x), y, rtol=1e-4, atol=1e-5)
+    for p in act.float().parameters():
+        p.data = p.data.as_subclass(Subclass)
+    torch.testing.assert_close(act(x).as_subclass(torch.Tensor), y, rtol=1e-4, atol=1e-5)
+    with pytest.raises((RuntimeError, NotImplementedError)), torch.no_grad():
+        act.to("meta")(x).sum().item()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("spec", ["slaf(input=identity, share=unit)", "rational(share=unit)"])
+def test_a_theta_for_every_unit_in_any_order_of_memory(spec, layout):
+    torch.manual_seed(0)
+    act = slaf.make(spec, num_features=(3, 4, 5))
+    with torch.no_grad():
+        for p in act.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=layout).requires_grad_()
+    g, found = torch.randn(x.shape), []
+    for mode in ("auto", "reference"):
+        with use(mode):
+            y = act(x)
+            found.append([y, *torch.autograd.grad(y, [x, *act.parameters()], g)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 # -- the switch ----------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from . import native
-from .recurrence import Recurrence
 
 __all__ = [
     "DTYPES",
@@ -25,10 +24,10 @@ __all__ = [
     "Layout",
     "backend",
     "dense",
-    "family",
     "fits",
     "layout_of",
     "place",
+    "readable",
     "refusal",
     "threads",
     "transformed",
@@ -43,7 +42,10 @@ LARGE = 1 << 16
 
 _MODES = ("auto", "native", "reference")
 _mode: ContextVar[str] = ContextVar("slaf_kernels", default="auto")
-_PLAIN_KEYS = torch._C._dispatch_keys(torch.empty(0)).raw_repr()
+_keys = torch._C._dispatch_keys  # looked up once: these run at every call
+_functorch_level = torch._C._functorch.maybe_current_level
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_NOT_PLAIN = ~_keys(torch.empty(0)).raw_repr()
 
 
 class Layout(NamedTuple):
@@ -63,16 +65,16 @@ def transformed() -> bool:
     """Whether autograd functions and raw pointers must be avoided here: functorch, forward AD, compilation, tracing, export."""
     return (
         torch.compiler.is_compiling()
-        or torch._C._functorch.maybe_current_level() is not None
+        or _functorch_level() is not None
         or torch.autograd.forward_ad._current_level >= 0
         or torch.jit.is_tracing()
-        or torch._C._len_torch_dispatch_stack() > 0
+        or _dispatch_modes() > 0
     )
 
 
 def wrapped(x: Tensor) -> bool:
     """Whether ``x`` is no plain strided tensor to torch's dispatcher: of a transform, lazily negated, a zero tensor, …"""
-    return bool(torch._C._dispatch_keys(x).raw_repr() & ~_PLAIN_KEYS)
+    return bool(_keys(x).raw_repr() & _NOT_PLAIN)
 
 
 def refusal(x: Tensor) -> str | None:
@@ -81,25 +83,27 @@ def refusal(x: Tensor) -> str | None:
     Taken are plain tensors and parameters on the CPU, dense in any order of their dimensions, of float32, bfloat16 or float16, with one
     dimension and one element or more.
     """
-    if type(x) is not Tensor and type(x) is not nn.Parameter:
-        return f"it is a {type(x).__name__}, not a plain tensor"
+    kind = type(x)
+    plain = (kind is Tensor or kind is nn.Parameter) and x.dtype in DTYPES and not _keys(x).raw_repr() & _NOT_PLAIN
+    if plain and x.is_contiguous() and x.dim() and x.data_ptr():  # the keys say device and layout, and what is empty has no address
+        return None
+    if kind is not Tensor and kind is not nn.Parameter:
+        return f"it is a {kind.__name__}, not a plain tensor"
     if x.layout is not torch.strided:
         return f"its layout is {x.layout}"
-    if x.device.type != "cpu":
+    if not x.is_cpu:
         return f"it is on {x.device.type}"
     if x.dtype not in DTYPES:
         return f"its dtype is {x.dtype}"
-    if wrapped(x):
+    if not plain:
         return "it is wrapped or lazy"
     if x.dim() == 0:
         return "it has no dimension"
     if x.numel() == 0:
         return "it is empty"
-    if not x.is_contiguous() and not _dense(x.shape, x.stride()):
+    if not _dense(x.shape, x.stride()):
         return _NOT_DENSE
-    if x.data_ptr() == 0:
-        return "it has no memory"
-    return None
+    return None if x.data_ptr() else "it has no memory"
 
 
 _NOT_DENSE = "its memory is not dense (a slice or an expanded tensor); call .contiguous() once where it is made"
@@ -146,15 +150,6 @@ def layout_of(sizes: tuple[int, ...], strides: tuple[int, ...], *shapes: tuple[i
     return Layout(outer, prod(own_sizes), inner, dims, own_sizes)
 
 
-@lru_cache(maxsize=256)
-def family(recurrence: Recurrence) -> int | None:
-    """The kernels' code of a family: 0 powers, 1 Chebyshev; ``None`` for others."""
-    if recurrence.is_power():
-        return 0
-    chebyshev = [recurrence.factors(0)[0], *(f for j in range(1, 4) for f in recurrence.factors(j))] == [1.0, *(2.0, 1.0) * 3]
-    return 1 if chebyshev and len(recurrence.a) <= 4 and len(recurrence.b) <= 4 else None
-
-
 def place(x: Tensor, *shapes: tuple[int, ...]) -> Layout | None:
     """Where the kernels find ``x`` and its θ of ``shapes``; ``None`` where the reference must run.
 
@@ -166,8 +161,10 @@ def place(x: Tensor, *shapes: tuple[int, ...]) -> Layout | None:
     mode = _mode.get()
     if mode == "reference":
         return None
-    reason = "it is inside a transform or a tracer" if transformed() else None if native.available() else "the library is not there"
-    reason = reason or refusal(x)
+    if not native.available():
+        reason: str | None = "the library is not there"
+    else:
+        reason = "it is inside a transform or a tracer" if transformed() else refusal(x)
     if reason is None:
         found = layout_of(x.shape, x.stride(), *shapes)
         if found is not None:
@@ -180,9 +177,16 @@ def place(x: Tensor, *shapes: tuple[int, ...]) -> Layout | None:
     return None
 
 
+def readable(theta: Tensor | None) -> bool:
+    """Whether a kernel may read a parameter as it lies: rows of float32, or none."""
+    return theta is None or (theta.dtype is torch.float32 and theta.is_contiguous() and refusal(theta) is None)
+
+
 def dense(x: Tensor) -> Tensor:
     """``x``, or a copy of it if it is a slice or an expanded tensor that a kernel would take otherwise: one pass more, differentiable."""
-    if torch.compiler.is_compiling() or _mode.get() == "reference" or not native.available() or transformed():
+    if torch.compiler.is_compiling() or (x.layout is torch.strided and x.is_contiguous()):
+        return x
+    if _mode.get() == "reference" or not native.available() or transformed():
         return x
     return x.clone(memory_format=torch.preserve_format) if refusal(x) is _NOT_DENSE else x
 

@@ -30,7 +30,7 @@ def run(kernel: Kernel, x: Tensor, *parameters: Tensor | None) -> Tensor:
     """y, differentiable any number of times in x and the parameters."""
     if not torch.is_grad_enabled():
         return kernel.forward(x)
-    return _Fused.apply(kernel, x, *parameters)
+    return _apply(kernel, x, *parameters)
 
 
 # It takes ctx in forward: with setup_context torch inspects the signature at every call, which costs more than a small kernel, and
@@ -38,7 +38,7 @@ def run(kernel: Kernel, x: Tensor, *parameters: Tensor | None) -> Tensor:
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kernel: Kernel, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.kernel = kernel
+        ctx.kernel, ctx.memory = kernel, (x.shape, x.stride())
         ctx.save_for_backward(x, *parameters)
         return kernel.forward(x)
 
@@ -46,10 +46,15 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         x, *parameters = ctx.saved_tensors
         need = ctx.needs_input_grad[1:]
-        like = raw.gradient_like(g, x) if not torch.is_grad_enabled() and place(x) is not None else None
+        same = ctx.memory == (x.shape, x.stride())  # hooks on saved tensors may have changed it
+        like = raw.gradient_like(g, x) if same and not torch.is_grad_enabled() and place(x) is not None else None
         if like is not None:
             return None, *ctx.kernel.gradients(x, like, need[0])
         return None, *_by_definition(ctx.kernel, (x, *parameters), need, g)
+
+
+# Function.apply without its tests for setup_context and for functorch, where nothing gets here: half of its time
+_apply = super(torch.autograd.Function, _Fused).apply
 
 
 def _by_definition(kernel: Kernel, inputs: tuple[Tensor, ...], need: tuple[bool, ...], g: Tensor) -> list[Tensor | None]:

@@ -1,4 +1,4 @@
-"""A series whose coefficients are parameters themselves, up to a factor: the lean way that a small tensor needs."""
+"""A series whose coefficients are parameters as a module holds them: the lean way that a small tensor needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import Layout
+from .dispatch import Layout, readable
 from .fused import run
 from .recurrence import Recurrence
 from .series import native_place, series
@@ -19,7 +19,6 @@ def series_of_sites(
     weight: Tensor,
     bias: Tensor,
     factor: float,
-    repeat: int,
     shape: tuple[int, ...],
     center: Tensor | None,
     rscale: Tensor | None,
@@ -28,23 +27,24 @@ def series_of_sites(
     """factor·(b + Σ_j a_j φ_j((x - center)·rscale)) by the kernels; ``None`` where the definition must run.
 
     Args:
-        weight, bias: (count, degree) and (count,), each for ``repeat`` sites, or with count 1 for all.
+        weight, bias: (count, degree) and (count,); each of their rows serves sites / count sites in a run.
         shape: in which one entry per site broadcasts against x.
-        center, rscale: (sites,) constants, or ``None``.
+        center, rscale: (sites,) float32 constants, or ``None``.
     """
+    if weight.dtype is not torch.float32:
+        weight, bias = weight.float(), bias.float()
     found = native_place(x, weight.shape[1], recurrence, shape)
-    if found is None or (weight.shape[0] * repeat not in (1, found[0].c)):
+    if found is None or not (readable(weight) and readable(bias) and readable(center) and readable(rscale)):
         return None
-    return run(_PerSite(weight, bias, factor, repeat, shape, center, rscale, recurrence, *found), x, weight, bias)
+    return run(_OfSites(weight, bias, factor, shape, center, rscale, recurrence, *found), x, weight, bias)
 
 
-class _PerSite:
+class _OfSites:
     def __init__(
         self,
         weight: Tensor,
         bias: Tensor,
         factor: float,
-        repeat: int,
         shape: tuple[int, ...],
         center: Tensor | None,
         rscale: Tensor | None,
@@ -52,33 +52,19 @@ class _PerSite:
         layout: Layout,
         family: int,
     ) -> None:
-        self.factor, self.repeat, self.shape, self.recurrence = factor, repeat, shape, recurrence
-        self.center, self.rscale, self.layout, self.family = center, rscale, layout, family
-        self.count, self.dtype = len(weight), weight.dtype
-        with torch.no_grad():
-            wide = self._rows(weight.to(torch.float32), bias.to(torch.float32))  # first, so that the factor is not rounded to a half type
-            self.coef = raw.rows_table(wide, shape, layout)
-            self.by = [None if t is None else raw.rows_table(t[:, None], shape, layout) for t in (center, rscale)]
-
-    def _rows(self, weight: Tensor, bias: Tensor) -> Tensor:
-        c = torch.cat([bias[:, None], weight], 1) * self.factor
-        return c.repeat_interleave(self.repeat, 0) if self.repeat > 1 else c
+        self.weight, self.bias, self.by, self.shape, self.recurrence = weight, bias, (center, rscale), shape, recurrence
+        self.head = layout, family, factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return raw.series_forward(x, self.layout, self.family, self.coef, *self.by)
+        y, self.table = raw.sites_series_forward(x, *self.head, self.weight, self.bias, *self.by)
+        return y
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        center, rscale = self.by
-        gx, sums, _ = raw.series_backward(x, g, self.layout, self.family, self.coef, center, rscale, need_x)
-        assert sums is not None
-        sums = raw.by_site(sums, self.shape, self.layout)
-        if len(sums) != self.count:
-            sums = sums.reshape(self.count, -1, sums.shape[1]).sum(1)
-        sums = sums.to(self.dtype) if self.factor == 1 else sums.mul_(self.factor).to(self.dtype)
-        return gx, sums[:, 1:], sums[:, 0]
+        return raw.sites_series_backward(x, g, *self.head, self.weight.shape, self.table, need_x)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        weight, bias = parameters
-        c = self._rows(weight.to(torch.float64), bias.to(torch.float64))
-        center, rscale = (None if t is None else t.reshape(self.shape) for t in (self.center, self.rscale))
-        return series(x, c.T.reshape(c.shape[1], *(self.shape if len(c) > 1 else (1,) * len(self.shape))), center, rscale, self.recurrence)
+        weight, bias = (p.to(torch.float64) for p in parameters)
+        layout, _, factor = self.head
+        c = factor * torch.cat([bias[:, None], weight], 1).repeat_interleave(layout.c // len(bias), 0)
+        center, rscale = (None if t is None else t.reshape(self.shape) for t in self.by)
+        return series(x, c.T.reshape(-1, *self.shape), center, rscale, self.recurrence)

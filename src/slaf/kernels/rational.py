@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import Layout, place
+from .dispatch import Layout, place, readable
 from .fused import run
 
 __all__ = ["FORMS", "rational"]
@@ -18,40 +18,44 @@ MAX_DEGREE = 10
 
 
 def rational(
-    x: Tensor, numerator: Tensor, denominator: Tensor | None, form: str, degree: int, definition: Callable[..., Tensor]
+    x: Tensor,
+    numerator: Tensor,
+    denominator: Tensor | None,
+    form: str,
+    degree: int,
+    shape: tuple[int, ...],
+    definition: Callable[..., Tensor],
 ) -> Tensor | None:
     """P/Q at ``x`` in its dtype; ``None`` where the definition must run.
 
     Args:
-        numerator: (m + 1, …), each row broadcasting against x.
-        denominator: (K, …) likewise, or ``None`` for Q = 1.
+        numerator: (rows, m + 1); each row serves sites / rows sites in a run.
+        denominator: (rows, K) likewise, or ``None`` for Q = 1.
         form: one of :data:`FORMS`, as in :class:`slaf.learnable.Rational`.
         degree: of Q.
+        shape: in which one entry per site broadcasts against x.
         definition: (x, numerator, denominator) → y in plain torch, for what the kernels do not do.
     """
-    if not 1 <= len(numerator) - 1 <= MAX_DEGREE or degree > MAX_DEGREE:
+    if not 1 <= numerator.shape[1] - 1 <= MAX_DEGREE or degree > MAX_DEGREE:
         return None
-    layout = place(x, numerator.shape[1:], *() if denominator is None else (denominator.shape[1:],))
-    if layout is None:
+    num, den = (t if t is None or t.dtype is torch.float32 else t.float() for t in (numerator, denominator))
+    assert num is not None
+    one = num.shape[0] == 1 and (den is None or den.shape[0] == 1)
+    layout = place(x, (1,) * x.dim() if one else shape)
+    if layout is None or not (readable(num) and readable(den)):
         return None
-    return run(_Rational(numerator, denominator, FORMS[form], degree, definition, layout), x, numerator, denominator)
+    return run(_Rational(num, den, FORMS[form], degree, definition, layout), x, num, den)
 
 
 class _Rational:
-    def __init__(
-        self, numerator: Tensor, denominator: Tensor | None, form: int, degree: int, definition: Callable[..., Tensor], layout: Layout
-    ) -> None:
-        self.form, self.degree, self.defined, self.layout = form, 0 if denominator is None else degree, definition, layout
-        self.given = (numerator.shape[1:], numerator.dtype), None if denominator is None else (denominator.shape[1:], denominator.dtype)
-        with torch.no_grad():
-            self.tables = raw.table(numerator, layout), None if denominator is None else raw.table(denominator, layout)
+    def __init__(self, num: Tensor, den: Tensor | None, form: int, degree: int, definition: Callable[..., Tensor], layout: Layout) -> None:
+        self.num, self.den, self.defined = num, den, definition
+        self.head = layout, form, 0 if den is None else degree
 
     def forward(self, x: Tensor) -> Tensor:
-        return raw.rational_forward(x, self.layout, self.form, self.degree, *self.tables)
+        y, self.table = raw.sites_rational_forward(x, *self.head, self.num, self.den)
+        return y
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        gx, *sums = raw.rational_backward(x, g, self.layout, self.form, self.degree, *self.tables, input_gradient=need_x)
-        back = (
-            None if s is None or to is None else raw.spread(s, to[0], self.layout).to(to[1]) for s, to in zip(sums, self.given, strict=True)
-        )
-        return gx, *back
+        den = None if self.den is None else self.den.shape
+        return raw.sites_rational_backward(x, g, *self.head, self.num.shape, den, self.table, need_x)

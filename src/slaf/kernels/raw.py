@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from . import native
-from .dispatch import DTYPES, Layout, refusal, threads, transformed, wrapped
+from .dispatch import DTYPES, Layout, refusal, threads, wrapped
 
 __all__ = [
     "by_site",
     "gradient_like",
     "moments",
-    "rational_backward",
-    "rational_forward",
     "rows_table",
     "series_backward",
     "series_forward",
     "series_input",
+    "sites_rational_backward",
+    "sites_rational_forward",
+    "sites_series_backward",
+    "sites_series_forward",
     "spread",
     "table",
 ]
@@ -78,13 +80,17 @@ def spread(sums: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
 
 
 def gradient_like(g: Tensor, x: Tensor) -> Tensor | None:
-    """``g`` as ``x`` lies in memory, copied where it differs (the gradient of a sum is expanded); ``None`` if no kernel may see it."""
-    if transformed() or type(g) is not Tensor or g.layout is not torch.strided or g.device != x.device or g.dtype != x.dtype:
+    """``g`` as ``x``, which has passed the dispatcher, lies in memory; ``None`` if no kernel may see it.
+
+    Copied where it differs: the gradient of a sum is expanded.
+    """
+    if g.dtype is x.dtype and g.stride() == x.stride() and refusal(g) is None:
+        return g
+    if type(g) is not Tensor or g.layout is not torch.strided or g.device != x.device or g.dtype != x.dtype:
         return None
     if wrapped(g) and not (g.is_neg() or g._is_zerotensor()):  # batched by is_grads_batched=True
         return None
-    if g.stride() != x.stride() or refusal(g) is not None:
-        g = torch.empty_like(x).copy_(g)
+    g = torch.empty_like(x).copy_(g)
     return g if refusal(g) is None else None
 
 
@@ -95,7 +101,7 @@ def _pointer(t: Tensor | None) -> int | None:
 _entry = lru_cache(maxsize=None)(native.function)
 
 
-def _run(name: str, *arguments: int | None) -> None:
+def _run(name: str, *arguments: float | None) -> None:
     status = _entry(name)(*arguments)
     if status == 2:
         raise MemoryError(f"slaf's kernel {name} is out of memory")
@@ -105,6 +111,19 @@ def _run(name: str, *arguments: int | None) -> None:
 
 def _head(x: Tensor, layout: Layout) -> tuple[int, int, int, int]:
     return DTYPES[x.dtype], layout.n, layout.c, layout.s
+
+
+def _position(layout: Layout) -> int | None:
+    """Where in memory each site lies; ``None`` where they lie in order."""
+    return None if len(layout.dims) < 2 else _pointer(_positions(layout))
+
+
+@lru_cache(maxsize=64)
+def _positions(layout: Layout) -> Tensor | None:
+    order = sorted(range(len(layout.dims)), key=layout.dims.__getitem__)
+    if order == list(range(len(order))):
+        return None
+    return torch.arange(layout.c, device="cpu").reshape(layout.sizes).permute(order).reshape(-1)
 
 
 def series_forward(x: Tensor, layout: Layout, family: int, coef: Tensor, center: Tensor | None, rscale: Tensor | None) -> Tensor:
@@ -132,8 +151,8 @@ def series_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """One pass: the gradient of x, Σ g φ_j(u) as (c, degree + 1), and Σ g p'(u), Σ g p'(u) u as (2, c)."""
     gx = torch.empty_like(x) if input_gradient else None
-    gcoef = torch.empty(coef.shape, dtype=torch.float64) if sums or map_sums else None
-    slopes = torch.empty(2, layout.c, dtype=torch.float64) if map_sums else None
+    gcoef = x.new_empty(coef.shape, dtype=torch.float64) if sums or map_sums else None
+    slopes = x.new_empty(2, layout.c, dtype=torch.float64) if map_sums else None
     _run(
         "series_backward",
         x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, coef.shape[1] - 1,
@@ -158,32 +177,71 @@ def series_input(
 
 def moments(x: Tensor, layout: Layout, family: int, count: int, center: Tensor | None, rscale: Tensor | None) -> Tensor:
     """The means of φ_1(u) … φ_count(u) over the elements of each of the c rows: (c, count)."""
-    t = torch.empty(layout.c, count, dtype=torch.float64)
+    t = x.new_empty(layout.c, count, dtype=torch.float64)
     _run("moments", x.data_ptr(), *_head(x, layout), family, count, _pointer(center), _pointer(rscale), t.data_ptr(), threads(x.numel()))
     return t.div_(layout.n * layout.s)
 
 
-def rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None) -> Tensor:
-    """P/Q in the dtype and memory format of ``x``; ``degree`` is Q's."""
-    y = torch.empty_like(x)
+# -- parameters as modules hold them: rows of float32, each for sites / rows sites in a run ---------------------------------------
+
+
+def sites_series_forward(
+    x: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, center: Tensor | None, rscale: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """factor·(b + Σ_j a_j φ_j(u)), and the table that the backward pass reads."""
+    (rows, degree), y = weight.shape, torch.empty_like(x)
+    table = weight.new_empty(layout.c * (degree + 3))
     _run(
-        "rational_forward",
-        x.data_ptr(), y.data_ptr(), *_head(x, layout), form, num.shape[1] - 1, degree,
-        num.data_ptr(), _pointer(den), threads(x.numel()),
+        "sites_series_forward",
+        x.data_ptr(), y.data_ptr(), *_head(x, layout), family, degree, rows, factor, _position(layout),
+        weight.data_ptr(), bias.data_ptr(), _pointer(center), _pointer(rscale), table.data_ptr(), threads(x.numel()),
     )  # fmt: skip
-    return y
+    return y, table
 
 
-def rational_backward(
-    x: Tensor, g: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None, input_gradient: bool = True
-) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """One pass: the gradients of x, of the numerator (c, m + 1) and of the denominator (c, K)."""
+def sites_series_backward(
+    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, shape: torch.Size, table: Tensor, input_gradient: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """The gradients of x, weight (of ``shape``) and bias."""
     gx = torch.empty_like(x) if input_gradient else None
-    gnum = torch.empty(num.shape, dtype=torch.float64)
-    gden = None if den is None else torch.empty(den.shape, dtype=torch.float64)
+    gweight, gbias = table.new_empty(shape), table.new_empty(shape[:1])
     _run(
-        "rational_backward",
-        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), form, num.shape[1] - 1, degree,
-        num.data_ptr(), _pointer(den), gnum.data_ptr(), _pointer(gden), threads(x.numel()),
+        "sites_series_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, shape[1], shape[0], factor, _position(layout),
+        gweight.data_ptr(), gbias.data_ptr(), table.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return gx, gweight, gbias
+
+
+def sites_rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None) -> tuple[Tensor, Tensor]:
+    """P/Q, and the table that the backward pass reads; ``degree`` is Q's."""
+    y, columns = torch.empty_like(x), num.shape[1] + (0 if den is None else den.shape[1])
+    table = num.new_empty(layout.c * columns)
+    _run(
+        "sites_rational_forward",
+        x.data_ptr(), y.data_ptr(), *_head(x, layout), form, num.shape[1] - 1, degree, num.shape[0], 0 if den is None else den.shape[0],
+        _position(layout), num.data_ptr(), _pointer(den), table.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return y, table
+
+
+def sites_rational_backward(
+    x: Tensor,
+    g: Tensor,
+    layout: Layout,
+    form: int,
+    degree: int,
+    num: torch.Size,
+    den: torch.Size | None,
+    table: Tensor,
+    input_gradient: bool,
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """The gradients of x, the numerator and the denominator, of these shapes."""
+    gx = torch.empty_like(x) if input_gradient else None
+    gnum, gden = table.new_empty(num), None if den is None else table.new_empty(den)
+    _run(
+        "sites_rational_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), form, num[1] - 1, degree, num[0], 0 if den is None else den[0],
+        _position(layout), gnum.data_ptr(), _pointer(gden), table.data_ptr(), threads(x.numel()),
     )  # fmt: skip
     return gx, gnum, gden

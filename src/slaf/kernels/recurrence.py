@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,14 @@ class Recurrence:
     def factors(self, j: int) -> tuple[float, float]:
         """(aⱼ, bⱼ)."""
         return self.a[min(j, len(self.a) - 1)], self.b[min(j, len(self.b) - 1)]
+
+    @cached_property
+    def code(self) -> int | None:
+        """The kernels' code of the family: 0 powers, 1 Chebyshev; ``None`` for others."""
+        if self.is_power():
+            return 0
+        chebyshev = [self.factors(0)[0], *(f for j in range(1, 4) for f in self.factors(j))] == [1.0, *(2.0, 1.0) * 3]
+        return 1 if chebyshev and len(self.a) <= 4 and len(self.b) <= 4 else None
 
     @lru_cache(maxsize=256)  # noqa: B019 - instances are few, hashable and live as long as the process
     def times_u(self, size: int) -> Matrix:

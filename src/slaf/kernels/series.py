@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import MAX_DEGREE, Layout, family, place, transformed
+from .dispatch import MAX_DEGREE, Layout, place, transformed
 from .recurrence import Recurrence
 
 __all__ = ["moments", "series"]
@@ -82,10 +82,10 @@ def differentiate(c: Tensor, recurrence: Recurrence) -> Tensor:
 
 def native_place(x: Tensor, degree: int, recurrence: Recurrence, *shapes: tuple[int, ...] | None) -> tuple[Layout, int] | None:
     """Where and as which family the kernels evaluate a series whose θ have ``shapes``; ``None`` where the definition must run."""
-    code = None if torch.compiler.is_compiling() else family(recurrence)
+    code = None if torch.compiler.is_compiling() else recurrence.code
     if code is None or not 1 <= degree <= MAX_DEGREE:
         return None
-    layout = place(x, *(shape for shape in shapes if shape is not None))
+    layout = place(x, *[shape for shape in shapes if shape is not None])
     return None if layout is None else (layout, code)
 
 

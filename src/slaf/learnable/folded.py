@@ -12,7 +12,7 @@ from slaf.bases.polynomial import POWERS, Polynomials
 from slaf.core import SlafError
 from slaf.core.sharing import broadcast
 from slaf.kernels import series
-from slaf.kernels.dispatch import dense, transformed
+from slaf.kernels.dispatch import dense
 from slaf.kernels.series import clenshaw, standardize, working_dtype
 
 from . import fused
@@ -37,7 +37,7 @@ class Folded:
         x = dense(x)
         shape, dtype = act.sharing.shape(x, act.sharing.sites), x.dtype
         training = act.training and act.normalizes and act.has_statistics_for(x)
-        y = None if transformed() else (fused.trained if training else fused.evaluated)(act, x, shape)
+        y = None if torch.compiler.is_compiling() else (fused.trained if training else fused.evaluated)(act, x, shape)
         return self._defined(act, x, shape, training).to(dtype) if y is None else y
 
     def _defined(self, act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> Tensor:

@@ -30,18 +30,17 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     if act.term_statistics is not None or act.gate is not None or act.mixing is not None or act.squash != "none":
         return None
     center = rscale = None
-    half_width = act.basis.half_width
+    half_width, weight = act.basis.half_width, act.weight
     if act.input_statistics is not None:
         center, rscale = act.input_statistics.frozen()
-        rscale = rscale * (half_width / act.input_scale)
+        center, rscale = center.float(), (rscale * (half_width / act.input_scale)).float()
     elif act.interval is not None:
         middle, rate = act.fixed_map()
-        center, rscale = (torch.full((act.sharing.sites,), v, dtype=torch.float64) for v in (middle, rate * half_width))
-    elif act.weight.shape[0] == 1:
+        center, rscale = (x.new_full((act.sharing.sites,), v, dtype=torch.float32) for v in (middle, rate * half_width))
+    elif len(weight) == 1:
         shape = (1,) * x.dim()
     recurrence = act.basis.recurrence  # type: ignore[attr-defined]
-    repeat = act.sharing.sites // act.sharing.count if act.sharing.share == "group" else 1
-    return series_of_sites(x, act.weight, act.bias, act.coefficient_scale, repeat, shape, center, rscale, recurrence)
+    return series_of_sites(x, weight, act.bias, act.coefficient_scale, shape, center, rscale, recurrence)
 
 
 def trained(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:

@@ -158,29 +158,27 @@ class Rational(Family):
 
     # -- evaluation ---------------------------------------------------------------------------------------------------------
 
-    def _theta(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        """a and b, each of their rows broadcasting against ``x``."""
-        numerator = self.numerator.to(dtype)
-        one = numerator.shape[0] == 1
-        a = broadcast(numerator, (1,) * x.dim()) if one else self.per_element(numerator, x)
-        if one or self.denominator is None:
-            self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
-        return a, None if self.denominator is None else self.per_element(self.denominator.to(dtype), x)
+    def _theta(self, x: Tensor, numerator: Tensor, denominator: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """a and b in the dtype to compute in, each of their rows broadcasting against ``x``."""
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        numerator = numerator.to(dtype)
+        a = broadcast(numerator, (1,) * x.dim()) if numerator.shape[0] == 1 else self.per_element(numerator, x)
+        return a, None if denominator is None else self.per_element(denominator.to(dtype), x)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = dense(x)
-        a, b = self._theta(x, torch.float64 if x.dtype == torch.float64 else torch.float32)
-        y = rational(x, a, b, self.form, self.degrees[1], self._defined)
-        return self._defined(x, a, b) if y is None else y
+        x, numerator, denominator = dense(x), self.numerator, self.denominator
+        shape = self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
+        y = rational(x, numerator, denominator, self.form, self.degrees[1], shape, self._defined)
+        return self._defined(x, numerator, denominator) if y is None else y
 
-    def _defined(self, x: Tensor, a: Tensor, b: Tensor | None) -> Tensor:
+    def _defined(self, x: Tensor, numerator: Tensor, denominator: Tensor | None) -> Tensor:
+        a, b = self._theta(x, numerator, denominator)
         return quotient(x.to(a.dtype), a, b, self.form, self.degrees[1], reach(x.dtype, max(self.degrees))).to(x.dtype)
 
     def denominator_at(self, x: Tensor) -> Tensor:
         """Q at every element of ``x``, at least 1; float64 for float64 and float32 for the rest."""
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        _, b = self._theta(x, dtype)
-        return denominator_at(x.to(dtype), b, self.form, self.degrees[1])
+        a, b = self._theta(x, self.numerator, self.denominator)
+        return denominator_at(x.to(a.dtype), b, self.form, self.degrees[1])
 
     # -- what is derived ----------------------------------------------------------------------------------------------------
 
@@ -208,7 +206,7 @@ class Rational(Family):
         lower, upper, dtype = self._box(lower, upper)
         with torch.no_grad():
             x = self._inside(stationary_points, lower, upper)
-            a, b = self._theta(lower, lower.dtype)
+            a, b = self._theta(lower, self.numerator, self.denominator)
             limit = reach(torch.float32 if lower.dtype == torch.float32 else torch.float64, max(self.degrees))
             values = quotient(x, a[:, None], None if b is None else b[:, None], self.form, self.degrees[1], limit)
             terms = quotient(x.abs(), a.abs()[:, None], None, self.form, 0, None) / self.denominator_at_all(x, b)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,15 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "rational_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _INT, _POINTER, _POINTER, _INT),
     # x, g, gx, shape, form, numerator and denominator degree, num, den, gnum, gden, threads
     "rational_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _INT, *(_POINTER,) * 4, _INT),
+    # x, y, shape, family, degree, rows, factor, position, weight, bias, center, rscale, table, threads
+    "sites_series_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _LONG, ctypes.c_double, *(_POINTER,) * 6, _INT),
+    # x, g, gx, shape, family, degree, rows, factor, position, gweight, gbias, table, threads
+    "sites_series_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _LONG, ctypes.c_double, *(_POINTER,) * 4, _INT),
+    # x, y, shape, form, numerator and denominator degree, rows of both, position, num, den, table, threads
+    "sites_rational_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _INT, _LONG, _LONG, *(_POINTER,) * 4, _INT),
+    # x, g, gx, shape, form, numerator and denominator degree, rows of both, position, gnum, gden, table, threads
+    "sites_rational_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _INT, _LONG, _LONG, *(_POINTER,) * 4, _INT),
 }
-_lock = threading.Lock()
 
 
 class _Loaded:
@@ -45,7 +51,7 @@ class _Loaded:
 
 
 @lru_cache(maxsize=1)
-def _load() -> _Loaded:
+def _library() -> _Loaded:
     out = _Loaded()
     if os.environ.get("SLAF_NO_NATIVE"):
         out.reason = "switched off by SLAF_NO_NATIVE"
@@ -77,11 +83,6 @@ def _declare(library: Any) -> None:
     for name, arguments in _SIGNATURES.items():
         entry = getattr(library, f"slaf_{name}")
         entry.argtypes, entry.restype = arguments, _INT
-
-
-def _library() -> _Loaded:
-    with _lock:
-        return _load()
 
 
 def available() -> bool:
