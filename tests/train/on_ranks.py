@@ -149,6 +149,31 @@ def groups(fabric):
     return gathered(fabric, found)
 
 
+def sharded(fabric, dtype=torch.float32):
+    """Parameters after a few steps, spread over the ranks by FSDP between the passes, and the outputs."""
+    torch.manual_seed(0)
+    acts = [slaf.make(spec, num_channels=6) for spec in ("slaf(normalize=batch)", "rational", "slaf(input=identity, degree=3)")]
+    model = nn.Sequential(*(layer for act in acts for layer in (nn.Linear(6, 6), act)), nn.Linear(6, 2)).to(dtype)
+    x, y = points(32, dtype=dtype)
+    if fabric is not None:
+        from torch.distributed.fsdp import fully_shard
+
+        x, y = (t.chunk(fabric.world_size)[fabric.global_rank] for t in (x, y))
+        mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (fabric.world_size,))
+        for layer in (model := synchronize(model)):
+            fully_shard(layer, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        out = model(x)
+        F.mse_loss(out, y).backward()
+        optimizer.step()
+    whole = [p.detach() if fabric is None else p.full_tensor() for p in model.parameters()]
+    buffers = [b.reshape(-1).to(dtype) for b in model.buffers()]
+    return {"state": torch.cat([t.reshape(-1) for t in (*whole, *buffers)]), "out": torch.cat(gathered(fabric, out.detach()))}
+
+
 def noise(fabric):
     """Dropout's masks of rank 0 and rank 1 in one step."""
     seen = []
@@ -191,6 +216,7 @@ def everything(fabric):
         "kept": kept(fabric),
         "second": second(fabric),
         "groups": groups(fabric),
+        "sharded": {dtype: sharded(fabric, dtype) for dtype in (torch.float32, torch.float64)},
         "noise": noise(fabric),
         "refusals": refusals(fabric),
         "threads": torch.get_num_threads(),

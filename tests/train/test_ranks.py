@@ -50,6 +50,14 @@ def test_second_derivatives(ranks):
     assert torch.allclose(ranks["second"], on_ranks.second(None), **TOLERANCE)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@together
+def test_parameters_sharded_by_fsdp(ranks, dtype):
+    alone, tolerance = on_ranks.sharded(None, dtype), TOLERANCE if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-5}
+    for key, value in alone.items():
+        assert torch.allclose(ranks["sharded"][dtype][key], value, **tolerance)
+
+
 @together
 def test_a_group_of_ones_own(ranks):
     assert ranks["groups"] == [[2, None], [2, "this process is not a member of group, so it cannot sum over it"]]
