@@ -24,6 +24,7 @@ _PUBLIC = {
     "SLAF": "slaf.learnable",
     "SlafError": "slaf.core",
     "activation": "slaf.core",
+    "anneal": "slaf.surgery",
     "audit": "slaf.surgery",
     "diagnose": "slaf.learnable",
     "expand": "slaf.surgery",
@@ -72,6 +73,7 @@ __all__ = [
     "SlafError",
     "__version__",
     "activation",
+    "anneal",
     "audit",
     "diagnose",
     "expand",
@@ -115,5 +117,5 @@ if TYPE_CHECKING:
     from .export.api import export as export  # as for compare
     from .fit import identify
     from .learnable import SLAF, diagnose, from_formula
-    from .surgery import audit, expand, fold, freeze, rebuild, swap, undo
+    from .surgery import anneal, audit, expand, fold, freeze, rebuild, swap, undo
     from .train import param_groups

@@ -1,8 +1,10 @@
-"""Work on a whole model, whoever wrote it: see its nonlinearities, swap them, undo, rebuild, freeze, fold, and expand a polynomial one.
+"""Work on a whole model, whoever wrote it: see its nonlinearities, swap them at once or gradually, undo, rebuild,
+freeze, fold, and expand a polynomial one.
 
 Imports every room below, none above. Exports to other runtimes are in ``export``.
 """
 
+from .annealing import Annealing, anneal
 from .audit import audit
 from .comparison import SiteDrift, SwapReport
 from .drift import Drift, drift
@@ -17,6 +19,7 @@ from .sketch import Sketch
 from .swap import swap, unshare
 
 __all__ = [
+    "Annealing",
     "Audit",
     "Drift",
     "Multivariate",
@@ -25,6 +28,7 @@ __all__ = [
     "SiteDrift",
     "Sketch",
     "SwapReport",
+    "anneal",
     "audit",
     "drift",
     "expand",

@@ -4,6 +4,9 @@ every floor up to ``learnable`` and ``layers``.
 """
 
 from .batches import rows_at_once
+from .boundary import boundary_loss
+from .clipping import clip_selectively, clippable
+from .distillation import distillation_loss
 from .fabric import synchronize
 from .groups import activation_parameters, is_activation, param_groups
 from .hybrids import hybrid
@@ -29,7 +32,11 @@ __all__ = [
     "Trace",
     "activation_coefficients",
     "activation_parameters",
+    "boundary_loss",
+    "clip_selectively",
+    "clippable",
     "derive",
+    "distillation_loss",
     "evaluate",
     "generator",
     "hybrid",
