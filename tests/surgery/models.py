@@ -74,17 +74,20 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 for small images, ``width`` channels at first: layers 1 and 3 functional, 2 and 4 with one shared module a block."""
+    """ResNet-18 for small images, ``width`` channels at first: layers 1 and 3 functional, 2 and 4 with one shared module a block.
 
-    def __init__(self, width: int = 8, classes: int = 10) -> None:
+    With ``blocks=1`` a layer it is half as deep, and has every kind of block and of shortcut still.
+    """
+
+    def __init__(self, width: int = 8, classes: int = 10, blocks: int = 2) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = _layer(FunctionalBlock, width, width, 1)
-        self.layer2 = _layer(SharedBlock, width, 2 * width, 2)
-        self.layer3 = _layer(FunctionalBlock, 2 * width, 4 * width, 2)
-        self.layer4 = _layer(SharedBlock, 4 * width, 8 * width, 2)
+        self.layer1 = _layer(FunctionalBlock, width, width, 1, blocks)
+        self.layer2 = _layer(SharedBlock, width, 2 * width, 2, blocks)
+        self.layer3 = _layer(FunctionalBlock, 2 * width, 4 * width, 2, blocks)
+        self.layer4 = _layer(SharedBlock, 4 * width, 8 * width, 2, blocks)
         self.fc = nn.Linear(8 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,8 +96,8 @@ class ResNet18(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-def _layer(block: Callable[[int, int, int], nn.Module], inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(block(inputs, outputs, stride), block(outputs, outputs, 1))
+def _layer(block: Callable[[int, int, int], nn.Module], inputs: int, outputs: int, stride: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(block(inputs, outputs, stride), *(block(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
 def mlp() -> Built:
@@ -103,10 +106,10 @@ def mlp() -> Built:
     return MLP(), torch.randn(16, 6)
 
 
-def resnet18(width: int = 8) -> Built:
+def resnet18(width: int = 8, blocks: int = 2) -> Built:
     """(model, example)."""
     torch.manual_seed(0)
-    return ResNet18(width), torch.randn(2, 3, 16, 16)
+    return ResNet18(width, blocks=blocks), torch.randn(2, 3, 16, 16)
 
 
 def bert(attention: str = "sdpa") -> Built:
