@@ -89,6 +89,32 @@ struct Run {
                                  gnum.data(), gden.data(), k.threads));
     if (!far) keep(k, y), keep(gnum), keep(gden);
   }
+
+  void pieces(const Case& k, int degree, int cells) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    std::vector<char> y(x.size());
+    const std::vector<float> table = numbers(k.c * (cells + 2) * (degree + 1)), center = numbers(k.c, 0.1f), rscale(k.c, 0.6f * (float)cells);
+    std::vector<double> sums(table.size());
+    check(slaf_pieces_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, degree, cells, table.data(), center.data(), rscale.data(), k.threads));
+    keep(k, y);
+    check(slaf_pieces_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, degree, cells, table.data(), center.data(), rscale.data(),
+                               sums.data(), k.threads));
+    keep(k, y), keep(sums);
+    check(slaf_pieces_backward(x.data(), g.data(), nullptr, k.dtype, k.n, k.c, k.s, degree, cells, table.data(), center.data(), rscale.data(),
+                               sums.data(), k.threads));
+    keep(sums);
+  }
+
+  void hinges(const Case& k, int count) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    std::vector<char> y(x.size());
+    std::vector<float> parameters = numbers(k.c * (4 + 2 * count));
+    std::vector<double> sums(parameters.size());
+    check(slaf_hinges_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, count, parameters.data(), k.threads));
+    keep(k, y);
+    check(slaf_hinges_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, count, parameters.data(), sums.data(), k.threads));
+    keep(k, y), keep(sums);
+  }
 };
 
 std::vector<double> everything(const Case& k) {
@@ -96,6 +122,9 @@ std::vector<double> everything(const Case& k) {
   for (int family : {0, 1})
     for (int degree : {0, 1, 2, 5, 9, 10, 15}) run.series(k, family, degree, degree % 2);
   for (int form = 0; form < 4; ++form) run.rational(k, form, 5, 4, false), run.rational(k, form, 3, 2, true), run.rational(k, form, 10, 10, false), run.rational(k, form, 2, 0, false);
+  for (int cells : {1, 15, 16, 31, 40})
+    for (int degree : {1, 2, 3, 5}) run.pieces(k, degree, cells);
+  for (int count : {0, 3, 64}) run.hinges(k, count);
   return run.results;
 }
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slaf.core import SlafError
+from slaf.kernels.pieces import value_on_pieces
 
 from .base import Basis, Matrix, check_order
 
@@ -79,6 +80,10 @@ class PiecewiseBasis(Basis):
             raise SlafError(f"these pieces are no combination of the {count} terms of basis {self}; the nearest is off by {off:.2g}")
         return found.reshape(*local.shape[:-2], count + 1)
 
+    def matrix(self, count: int) -> Tensor:
+        """From c with Σ c_k φ_k, k = 0 … K, to the pieces of :class:`slaf.kernels.pieces.Cells`: (K + 1, (n + 2)·(p + 1)), float64."""
+        return _matrix(self, count)
+
     def locate(self, u: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The number of the piece that each u lies on, and t there."""
         n = self.cells(count)
@@ -119,7 +124,7 @@ class PiecewiseBasis(Basis):
         piece, t = self.locate(u, count)
         if layout.numel() > 1:
             piece = piece + torch.arange(0, len(local), pieces, device=u.device).reshape(layout)
-        return _horner(torch.nn.functional.embedding(piece, local).unbind(-1), t)
+        return value_on_pieces(torch.nn.functional.embedding(piece, local).unbind(-1), t)
 
     # -- in symbols ---------------------------------------------------------------------------------------------------------
 
@@ -162,6 +167,13 @@ def _with_constant(basis: PiecewiseBasis, count: int) -> Table:
     one = np.zeros((len(table), 1, table.shape[2]))
     one[..., 0] = 1
     return np.concatenate([one, table], 1)
+
+
+@lru_cache(maxsize=64)
+def _matrix(basis: PiecewiseBasis, count: int) -> Tensor:
+    table = _with_constant(basis, count).transpose(1, 0, 2).copy()
+    table[:, 0, 0] -= table[:, 0, 1]  # t of the line to the left is counted from a cell further out there
+    return torch.from_numpy(table.reshape(count + 1, -1))
 
 
 def _horner(coefficients: Sequence[Tensor], t: Tensor) -> Tensor:

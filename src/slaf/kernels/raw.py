@@ -14,9 +14,14 @@ from . import native
 from .dispatch import DTYPES, Layout, refusal, threads, wrapped
 
 __all__ = [
+    "by_row",
     "by_site",
     "gradient_like",
+    "hinges_backward",
+    "hinges_forward",
     "moments",
+    "pieces_backward",
+    "pieces_forward",
     "rows_table",
     "series_backward",
     "series_forward",
@@ -64,6 +69,12 @@ def _readable(table: Tensor) -> Tensor:
 def by_site(sums: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
     """Sums (c, K) in the order of the sites, not of memory."""
     return sums if len(layout.dims) <= 1 else spread(sums, shape, layout).reshape(sums.shape[1], -1).T
+
+
+def by_row(sums: Tensor, count: int, shape: tuple[int, ...], layout: Layout) -> Tensor:
+    """Sums (c, K) as (count, K): added up over the runs of sites that share a row of θ."""
+    sums = by_site(sums, shape, layout)
+    return sums if len(sums) == count else sums.reshape(count, -1, sums.shape[1]).sum(1)
 
 
 def spread(sums: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
@@ -245,3 +256,48 @@ def sites_rational_backward(
         _position(layout), gnum.data_ptr(), _pointer(gden), table.data_ptr(), threads(x.numel()),
     )  # fmt: skip
     return gx, gnum, gden
+
+
+def pieces_forward(x: Tensor, layout: Layout, degree: int, table: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
+    """Piecewise polynomials on a uniform grid: ``table`` (c, (cells + 2)·(degree + 1)), of pieces and powers, see :mod:`.pieces`."""
+    y = torch.empty_like(x)
+    _run(
+        "pieces_forward",
+        x.data_ptr(), y.data_ptr(), *_head(x, layout), degree, table.shape[1] // (degree + 1) - 2,
+        table.data_ptr(), center.data_ptr(), rscale.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return y
+
+
+def pieces_backward(
+    x: Tensor, g: Tensor, layout: Layout, degree: int, table: Tensor, center: Tensor, rscale: Tensor, input_gradient: bool = True
+) -> tuple[Tensor | None, Tensor]:
+    """One pass: the gradients of x and of ``table``."""
+    gx = torch.empty_like(x) if input_gradient else None
+    sums = x.new_empty(table.shape, dtype=torch.float64)
+    _run(
+        "pieces_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), degree, table.shape[1] // (degree + 1) - 2,
+        table.data_ptr(), center.data_ptr(), rscale.data_ptr(), sums.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return gx, sums
+
+
+def hinges_forward(x: Tensor, layout: Layout, parameters: Tensor) -> Tensor:
+    """Two lines and hinges: ``parameters`` (c, 4 + 2·hinges), see :mod:`.hinges`."""
+    y = torch.empty_like(x)
+    count = parameters.shape[1] // 2 - 2
+    _run("hinges_forward", x.data_ptr(), y.data_ptr(), *_head(x, layout), count, parameters.data_ptr(), threads(x.numel()))
+    return y
+
+
+def hinges_backward(x: Tensor, g: Tensor, layout: Layout, parameters: Tensor, input_gradient: bool = True) -> tuple[Tensor | None, Tensor]:
+    """One pass: the gradient of x, and the sums (c, 4 + 2·hinges) that those of the parameters are made of."""
+    gx = torch.empty_like(x) if input_gradient else None
+    sums = x.new_empty(parameters.shape, dtype=torch.float64)
+    _run(
+        "hinges_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), parameters.shape[1] // 2 - 2,
+        parameters.data_ptr(), sums.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return gx, sums

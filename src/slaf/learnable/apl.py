@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from slaf.core import Facts, Paper, SlafError, Spec
 from slaf.fit import Normal
+from slaf.kernels.dispatch import dense, transformed
+from slaf.kernels.hinges import hinged
 
 from .family import Family, register
 from .piecewise import second_moment
@@ -91,8 +93,10 @@ class APL(Family):
         return self.slopes
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x if x.dtype == torch.float64 else x.float()
-        return self._sum(wide, torch.relu).to(x.dtype)
+        x = dense(x)
+        parameters = {"slopes": self.per_element(self.slopes, x), "places": self.per_element(self.places, x)}
+        y = None if transformed() else hinged(x, _defined, **parameters)
+        return _defined(x, **parameters) if y is None else y
 
     def antiderivative(self, x: Tensor) -> Tensor:
         """F(x) = ∫₀ˣ f = max(0, x)²/2 + Σ_s a_s (max(0, b_s)² - max(0, b_s - x)²)/2."""
@@ -101,12 +105,8 @@ class APL(Family):
         # ∫₀ˣ max(0, b - s) ds falls with max(0, b - x)²: the hinges change their sign
         return (2 * _half_square(wide) + at_zero - self._sum(wide, _half_square)).to(x.dtype)
 
-    def _sum(self, x: Tensor, part: Any) -> Tensor:
-        total = part(x)
-        a, b = (self.per_element(p.to(x.dtype), x) for p in (self.slopes, self.places))
-        for slope, place in zip(a.unbind(0), b.unbind(0), strict=True):
-            total = total + part(place - x) * slope
-        return total
+    def _sum(self, x: Tensor, part: Callable[[Tensor], Tensor]) -> Tensor:
+        return _summed(x, part, *(self.per_element(p, x) for p in (self.slopes, self.places)))
 
     def bounds(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """The range on each box for every θ: the values at its ends, at 0 and at the hinges inside, widened by the rounding.
@@ -181,6 +181,18 @@ class APL(Family):
     def describe() -> Facts:
         """The claims about the family."""
         return Facts(name="apl", paper=_PAPER, tags=("learnable", "piecewise linear"), summary=_SUMMARY)
+
+
+def _summed(x: Tensor, part: Callable[[Tensor], Tensor], slopes: Tensor, places: Tensor) -> Tensor:
+    total = part(x)
+    for slope, place in zip(slopes.to(x.dtype).unbind(0), places.to(x.dtype).unbind(0), strict=True):
+        total = total + part(place - x) * slope
+    return total
+
+
+def _defined(x: Tensor, slopes: Tensor, places: Tensor) -> Tensor:
+    wide = x if x.dtype == torch.float64 else x.float()
+    return _summed(wide, torch.relu, slopes, places).to(x.dtype)
 
 
 def _half_square(x: Tensor) -> Tensor:

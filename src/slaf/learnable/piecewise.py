@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from slaf.core.activation import standard_normal_nodes
+from slaf.kernels.pieces import value_on_pieces
 
 from .family import Family
 
@@ -55,7 +56,7 @@ class Grid(NamedTuple):
         t is taken from the distance to the grid's middle, so that its rounding is that of x; a point that rounding puts into the
         neighbouring cell gets the same value there.
         """
-        u = (x - self.center) / self.step
+        u = (x - self.center) * (1 / self.step)
         half = self.cells / 2
         cell = (u.detach() + half).floor().clamp(-1, self.cells)
         # a NaN is no integer: the second clamp keeps its index inside the table
@@ -76,21 +77,26 @@ class PiecewisePolynomial(NamedTuple):
 
     def __call__(self, x: Tensor, row: Tensor | None = None) -> Tensor:
         """Values at ``x``, in its dtype, by a gather of one piece an element; ``row``, broadcasting against x, says whose function."""
+        coefficients, t = self._look_up(x, row)
+        value = coefficients[-1]
+        for c in reversed(coefficients[:-1]):
+            value = t * value + c
+        return value
+
+    def straight_beyond(self, x: Tensor, row: Tensor | None = None) -> Tensor:
+        """The same for pieces whose two outer ones are straight: also where higher powers of t overflow."""
+        return value_on_pieces(*self._look_up(x, row))
+
+    def _look_up(self, x: Tensor, row: Tensor | None) -> tuple[list[Tensor], Tensor]:
         piece, t = self.grid.locate(x)
-        return self._horner(self.coefficients.to(x.dtype), self._index(piece, row), t)
+        index = self._index(piece, row)
+        flat = index.reshape(-1)
+        # one column after another: the backward of a one-dimensional index_select is the fastest scatter
+        columns = self.coefficients.to(x.dtype).unbind(0)
+        return [c.reshape(-1).index_select(0, flat).reshape(index.shape) for c in columns], t
 
     def _index(self, piece: Tensor, row: Tensor | None) -> Tensor:
         return piece if row is None else piece + row * (self.grid.cells + 2)
-
-    @staticmethod
-    def _horner(coefficients: Tensor, index: Tensor, t: Tensor) -> Tensor:
-        flat = index.reshape(-1)
-        # one column after another: the backward of a one-dimensional index_select is the fastest scatter
-        gathered = (c.reshape(-1).index_select(0, flat).reshape(index.shape) for c in reversed(coefficients.unbind(0)))
-        value = next(gathered)
-        for c in gathered:
-            value = t * value + c
-        return value
 
     def all_at(self, x: Tensor) -> Tensor:
         """Every function at every point of the vector ``x``: (count, n)."""

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from slaf.core import INF, Facts, Paper, SlafError, Spec
+from slaf.kernels.dispatch import dense, transformed
+from slaf.kernels.pieces import Cells, piecewise
 
 from .family import Family, register
 from .piecewise import Grid, PiecewisePolynomial, second_moment
@@ -44,6 +46,14 @@ def bspline_pieces(theta: Tensor, grid: Grid, degree: int) -> PiecewisePolynomia
     pieces = [torch.cat([value[:, :1] - slope[:, :1], value], 1), torch.cat([slope[:, :1], slope[:, : grid.cells], slope[:, -1:]], 1)]
     pieces += [torch.cat([pad, c[:, : grid.cells], pad], 1) for c in higher]
     return PiecewisePolynomial(grid, torch.stack(pieces))
+
+
+@lru_cache(maxsize=128)
+def _cells(grid: Grid, degree: int) -> Cells:
+    """What the kernels need of :func:`bspline_pieces`, which is linear in θ."""
+    one = torch.eye(grid.knots + degree - 1, dtype=torch.float64)
+    pieces = bspline_pieces(one, grid, degree).coefficients
+    return Cells(degree, pieces.permute(1, 2, 0).reshape(len(one), -1), grid.center, 1 / grid.step)
 
 
 @lru_cache(maxsize=128)
@@ -101,9 +111,19 @@ class UniformSpline(Family):
         return self.sharing.per_site(torch.arange(self.sharing.count, device=x.device)).reshape(shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        row = self._row(x)
+        x, sharing = dense(x), self.sharing
+        shape = sharing.shape(x, sharing.sites)
+        if not transformed():
+            repeat = sharing.sites // sharing.count if sharing.share == "group" else 1
+            y = piecewise(x, self.coefficients, _cells(self.grid, self.degree), repeat, shape, self._defined)
+            if y is not None:
+                return y
+        return self._defined(x, self.coefficients)
+
+    def _defined(self, x: Tensor, coefficients: Tensor) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
-        return self.pieces()(wide, row).to(x.dtype)
+        pieces = bspline_pieces(coefficients.to(small_dtype(coefficients.device)), self.grid, self.degree)
+        return pieces.straight_beyond(wide, self._row(x)).to(x.dtype)
 
     def antiderivative(self, x: Tensor) -> Tensor:
         """F(x) = ∫₀ˣ f, exactly."""

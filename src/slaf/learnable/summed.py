@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from slaf.bases import Basis, PiecewiseBasis
 from slaf.core import SlafError
 from slaf.core.analysis import panel_integral
 from slaf.core.sharing import broadcast
+from slaf.kernels.dispatch import dense, transformed
+from slaf.kernels.pieces import Cells, piecewise
 from slaf.kernels.series import standardize, working_dtype
 
 from .initialization import squash_to_domain
@@ -35,16 +38,38 @@ class Summed:
     # -- evaluation ---------------------------------------------------------------------------------------------------------
 
     def forward(self, act: SLAF, x: Tensor) -> Tensor:
-        shape, work = act.sharing.shape(x, act.sharing.sites), working_dtype(x.dtype)
+        x = dense(x)
+        shape, (a, b) = act.sharing.shape(x, act.sharing.sites), act.coefficients()
+        theta = torch.cat([b[:, None], a], 1)
         if act.training and act.input_statistics is not None and act.has_statistics_for(x):
             center, rscale = act.input_statistics.batch(x, shape)
-            u = self._u(act, x, center, rscale / act.input_scale)
-        else:
-            u = self._u(act, x, *self._frozen(act, shape, work))
-        a, b = self._elements(act)
-        layout = shape if len(a) > 1 else (1,) * x.dim()
-        y = self.basis.combine(u, broadcast(a, layout).to(work), act.num_terms)
-        return (y + broadcast(b, layout).to(work)).to(x.dtype)
+            return self._sum(act, x, theta, shape, center, rscale / act.input_scale)
+
+        def definition(x: Tensor, theta: Tensor) -> Tensor:
+            return self._sum(act, x, theta, shape, *self._frozen(act, shape, working_dtype(x.dtype)))
+
+        y = None if act.squash != "none" or transformed() else self._by_kernel(act, x, theta, shape, definition)
+        return definition(x, theta) if y is None else y
+
+    def _by_kernel(
+        self, act: SLAF, x: Tensor, theta: Tensor, shape: tuple[int, ...], definition: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor | None:
+        """y where the kernels have the basis and take the input."""
+        if not isinstance(self.basis, PiecewiseBasis):
+            return None
+        center, rscale = (0.0, 1 / act.input_scale) if act.interval is None else act.fixed_map()
+        if act.input_statistics is not None:
+            center, rscale = act.input_statistics.frozen()
+            rscale = rscale / act.input_scale
+        rscale = rscale * (self.basis.half_width / self.basis.width(act.num_terms))
+        cells = Cells(self.basis.local_degree, self.basis.matrix(act.num_terms), center, rscale)
+        return piecewise(x, theta, cells, 1, shape, definition)
+
+    def _sum(self, act: SLAF, x: Tensor, theta: Tensor, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | float) -> Tensor:
+        work, layout = working_dtype(x.dtype), shape if len(theta) > 1 else (1,) * x.dim()
+        a = theta[:, 1:] if act.mixing is None else theta[:, 1:] @ act.mixing.matrix
+        y = self.basis.combine(self._u(act, x, center, rscale), broadcast(a, layout).to(work), act.num_terms)
+        return (y + broadcast(theta[:, 0], layout).to(work)).to(x.dtype)
 
     def _frozen(self, act: SLAF, shape: tuple[int, ...], work: torch.dtype) -> tuple[Tensor | None, Tensor | float]:
         """Center and scale of the input map in evaluation; without statistics ±input_scale goes to the ends of the domain."""

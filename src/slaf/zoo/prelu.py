@@ -1,15 +1,16 @@
 """Parametric ReLU."""
 
-import torch
 from torch import Tensor
 
 from slaf.core import INF, Facts, Paper, Param, activation
+
+from ._lines import two_lines
 
 
 @activation(
     Facts(
         name="prelu",
-        formula="where(x >= 0, x, weight*x)",
+        formula="where(x > 0, x, weight*x)",
         paper=Paper(
             "Delving Deep into Rectifiers: Surpassing Human-Level Performance on ImageNet Classification",
             "He, Zhang, Ren, Sun",
@@ -24,11 +25,11 @@ from slaf.core import INF, Facts, Paper, Param, activation
         lipschitz=lambda weight: max(1.0, abs(weight)),
         kinks=lambda weight: () if weight == 1 else (0.0,),
         critical_points=(),
-        antiderivative="where(x >= 0, x*x, weight*x*x)/2",
+        antiderivative="where(x > 0, x*x, weight*x*x)/2",
         tags=("torch.nn", "learnable"),
         summary="Leaky ReLU whose negative slope is learned, per layer, channel, group or unit.",
     )
 )
 def prelu(x: Tensor, weight: float | Tensor = 0.25) -> Tensor:
-    """max(x, 0) + weight · min(x, 0), the weight broadcast against x."""
-    return torch.where(x >= 0, x, weight * x)
+    """max(x, 0) + weight · min(x, 0), the weight broadcast against x; at 0 the slope is the weight, as in ``torch.nn.PReLU``."""
+    return two_lines(x, left=weight)

@@ -42,6 +42,14 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sites_rational_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _INT, _LONG, _LONG, *(_POINTER,) * 4, _INT),
     # x, g, gx, shape, form, numerator and denominator degree, rows of both, position, gnum, gden, table, threads
     "sites_rational_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _INT, _LONG, _LONG, *(_POINTER,) * 4, _INT),
+    # x, y, shape, degree, cells, table, center, rscale, threads
+    "pieces_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, *(_POINTER,) * 3, _INT),
+    # x, g, gx, shape, degree, cells, table, center, rscale, sums, threads
+    "pieces_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, *(_POINTER,) * 4, _INT),
+    # x, y, shape, count, parameters, threads
+    "hinges_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _POINTER, _INT),
+    # x, g, gx, shape, count, parameters, sums, threads
+    "hinges_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, *(_POINTER,) * 2, _INT),
 }
 
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "pool.hpp"
+#include "transpose.hpp"
 
 namespace slaf {
 namespace {
@@ -17,7 +18,10 @@ constexpr int64_t SHORT_ROW = 32;        // shorter rows are treated as columns
 constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until they are whole cache lines
 constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
 constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
+constexpr int64_t LONG_ROW = 512;        // longer ones are worth a call of a kernel that has no columns
 constexpr int64_t BUFFER = 1024;
+constexpr int64_t COLLECTED_WIDTH = 32;  // elements of a sample that are collected together, two cache lines
+constexpr int64_t BAND = 4;
 constexpr int64_t DISCARDED = 2 * BUFFER;  // what is written where no output is wanted
 constexpr int64_t AT_ONCE = BUFFER / LINE / 4;  // lines of a row that leave room for four rows in a buffer
 
@@ -52,6 +56,14 @@ struct alignas(64) Buffers {
 
 int threads_for(const Pass& p, int64_t total) { return (int)std::max<int64_t>(1, std::min<int64_t>(p.threads, total / PER_THREAD)); }
 
+// Σ over ``count`` parts, in their order.
+std::vector<double> added(const std::vector<double>& partial, int64_t count, int64_t size) {
+  std::vector<double> sums(size);
+  for (int64_t t = 0; t < count; ++t)
+    for (int64_t i = 0; i < size; ++i) sums[i] += partial[t * size + i];
+  return sums;
+}
+
 // -- rows --------------------------------------------------------------------------------------------------------------------------
 
 void run_row(const Access& a, int64_t offset, int64_t n, const float* parameters, double* sums, Buffers& b) {
@@ -78,7 +90,8 @@ void run_row(const Access& a, int64_t offset, int64_t n, const float* parameters
 std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s) {
   const Pass& p = a.p;
   const int64_t pieces = up(s, TILE), fit = std::max<int64_t>(1, TILE / s);
-  const int64_t samples = std::min(n, fit >= c ? fit / c : up(1024, s)), channels = std::min(c, std::max<int64_t>(1, fit / samples));
+  const int64_t enough = up(2 * p.sums, s);  // elements a tile, so that the sums take less memory than they
+  const int64_t samples = std::min(n, std::max(enough, fit >= c ? fit / c : up(1024, s))), channels = std::min(c, std::max<int64_t>(1, fit / samples));
   const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
   std::vector<double> partial(n_tiles * pieces * c * p.sums);
   parallel(n_tiles * c_tiles * pieces, threads_for(p, n * c * s), [&](int64_t tile) {
@@ -90,11 +103,7 @@ std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s)
         run_row(a, (i * c + k) * s + start, length, p.rows.data() + k * p.width, partial.data() + ((nt * pieces + piece) * c + k) * p.sums,
                 buffers);
   });
-  const int64_t size = c * p.sums;
-  std::vector<double> sums(size);
-  for (int64_t t = 0; t < n_tiles * pieces; ++t)
-    for (int64_t i = 0; i < size; ++i) sums[i] += partial[t * size + i];
-  return sums;
+  return added(partial, n_tiles * pieces, c * p.sums);
 }
 
 // -- columns -----------------------------------------------------------------------------------------------------------------------
@@ -190,11 +199,72 @@ std::vector<double> drive_columns(const Access& a, const Columns& l) {
   return sums;
 }
 
+// -- collected rows -----------------------------------------------------------------------------------------------------------------
+
+// The elements of a few channels in a few samples, as one row for each channel.
+struct Collected {
+  const Access& a;
+  int64_t c, s;
+  int64_t sample, samples, channel, channels;
+
+  int64_t length() const { return samples * s; }
+  int64_t offset(int64_t i) const { return ((sample + i) * c + channel) * s; }
+
+  // Rows of memory, each of all channels, to rows of channels and back, BAND of them at a time.
+  void take(const void* base, float* to, float* band) const {
+    if (base == nullptr) return;
+    for (int64_t i = 0; i < samples; i += BAND) {
+      const int64_t rows = std::min(BAND, samples - i), width = channels * s;
+      const float* from = a.at(base, offset(i));
+      int64_t ld = c * s;
+      if (!a.direct()) {
+        for (int64_t r = 0; r < rows; ++r) a.read(base, offset(i + r), band + r * width, width);
+        from = band, ld = width;
+      }
+      move_runs(from, ld, s, to + i * s, s, length(), rows, channels, s);
+    }
+  }
+
+  void give(const float* from, float* band) const {
+    if (a.p.out == nullptr) return;
+    for (int64_t i = 0; i < samples; i += BAND) {
+      const int64_t rows = std::min(BAND, samples - i), width = channels * s;
+      float* to = a.direct() ? static_cast<float*>(a.p.out) + offset(i) : band;
+      move_runs(from + i * s, s, length(), to, a.direct() ? c * s : width, s, rows, channels, s);
+      for (int64_t r = 0; r < rows && !a.direct(); ++r) a.write(band + r * width, offset(i + r), width);
+    }
+  }
+};
+
+std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64_t s) {
+  const Pass& p = a.p;
+  const int64_t channels = std::min(c, up(COLLECTED_WIDTH, s)), once = std::min(n, up(LONG_ROW, s));
+  const int64_t samples = std::min(n, up(std::max<int64_t>(TILE / channels, 2 * p.sums), once * s) * once);
+  const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
+  std::vector<double> partial(n_tiles * c * p.sums);
+  parallel(n_tiles * c_tiles, threads_for(p, n * c * s), [&](int64_t tile) {
+    const int64_t size = channels * once * s, nt = tile / c_tiles, first = tile % c_tiles * channels;
+    std::vector<float> memory(3 * size + BAND * channels * s);
+    float *x = memory.data(), *g = x + size, *out = g + size, *band = out + size;
+    for (int64_t i = nt * samples; i < std::min(n, (nt + 1) * samples); i += once) {
+      const Collected block{a, c, s, i, std::min({once, n - i, (nt + 1) * samples - i}), first, std::min(channels, c - first)};
+      block.take(p.x, x, band), block.take(p.g, g, band);
+      for (int64_t k = 0; k < block.channels; ++k) {
+        const int64_t at = k * block.length();
+        p.row(x + at, g + at, out + at, block.length(), p.rows.data() + (first + k) * p.width, partial.data() + (nt * c + first + k) * p.sums);
+      }
+      block.give(out, band);
+    }
+  });
+  return added(partial, n_tiles, c * p.sums);
+}
+
 }  // namespace
 
 std::vector<double> drive(const Pass& p, const Kernels& kernels) {
   const Access a{p, kernels};
   if (p.c == 1) return drive_rows(a, 1, 1, p.n * p.s);
+  if (p.rowwise && p.s < LONG_ROW) return drive_collected(a, p.n, p.c, p.s);
   if (p.s >= SHORT_ROW) return drive_rows(a, p.n, p.c, p.s);
   return drive_columns(a, columns_of(p.n, p.c, p.s));
 }

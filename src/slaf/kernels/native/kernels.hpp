@@ -60,12 +60,40 @@ struct RationalKernels {
   RationalColumnBackward* column_backward;
 };
 
+constexpr int MAX_CELLS = 1023;
+constexpr int MAX_LOCAL_DEGREE = 7;
+constexpr int piece_stride(int cells) { return (cells + 15) / 16 * 16; }  // floats of a table with one number for each cell
+
+// ``parameters``: center, rscale, the slopes of the two sides, and for every power of t a table of ``piece_stride`` numbers.
+typedef void PiecesForward(const float* x, float* y, int64_t n, const float* parameters, int degree, int cells);
+// The tables are those of the slope in x. Sums g·t^k: (cells + 2, degree + 1).
+typedef void PiecesBackward(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int degree, int cells,
+                            double* sums);
+
+struct PiecesKernels {
+  PiecesForward* forward;
+  PiecesBackward* backward;
+};
+
+constexpr int MAX_HINGES = 64;
+
+// Two lines that meet at a place, and ``count`` hinges: see hinges.hpp.
+struct HingesKernels {
+  void (*row_forward)(const float* x, float* y, int64_t n, const float* parameters, int count);
+  void (*column_forward)(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int count, const float* table);
+  void (*row_backward)(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int count, double* sums);
+  void (*column_backward)(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int count,
+                          const float* table, float* sums);
+};
+
 struct Kernels {
   const char* name;
   int unrolled;
   SeriesKernels series[2][UNROLLED + 2];  // by family and degree; after the unrolled ones: any degree, and any of q
   MomentKernels moments[2][UNROLLED + 1];  // [i]: φ_1 … φ_(2i + 2); after the unrolled ones: any
   RationalKernels rational[4][2];          // by form; degrees (5, 4), any
+  PiecesKernels pieces[4][3];              // by degree 1, 2, 3, any; up to 16, 32 and MAX_CELLS cells
+  HingesKernels hinges[2];                 // none, any
   void (*widen[2])(const uint16_t* from, float* to, int64_t n);   // bfloat16, float16
   void (*narrow[2])(const float* from, uint16_t* to, int64_t n);
 };

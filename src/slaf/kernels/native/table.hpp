@@ -1,8 +1,10 @@
 // The table of one instruction set; included by kernels_<set>.cpp, which sets SLAF_LANES, SLAF_NAME,
 // SLAF_TABLE and SLAF_UNROLLED.
 #pragma once
+#include "hinges.hpp"
 #include "kernels.hpp"
 #include "moments.hpp"
+#include "pieces.hpp"
 #include "rational.hpp"
 #include "series.hpp"
 
@@ -44,6 +46,24 @@ void fill_rational(slaf::RationalKernels* out) {
   out[1] = rational_kernels<FORM, ANY, ANY>();
 }
 
+template <int D, int T>
+constexpr slaf::PiecesKernels pieces_kernels() {
+  return {pieces_row_forward<D, T>, pieces_row_backward<D, T>};
+}
+
+template <int D>
+void fill_pieces(slaf::PiecesKernels* out) {
+  constexpr bool registers = D != ANY && W >= 8;
+  out[0] = pieces_kernels<D, registers ? 2 : 0>();
+  out[1] = pieces_kernels<D, registers ? 32 / W : 0>();
+  out[2] = pieces_kernels<D, 0>();
+}
+
+template <int S>
+constexpr slaf::HingesKernels hinges_kernels() {
+  return {hinges_row_forward<S>, hinges_column_forward<S>, hinges_row_backward<S>, hinges_column_backward<S>};
+}
+
 struct Filled : slaf::Kernels {
   Filled() : slaf::Kernels{} {
     name = SLAF_NAME;
@@ -56,6 +76,12 @@ struct Filled : slaf::Kernels {
     fill_rational<1>(rational[1]);
     fill_rational<2>(rational[2]);
     fill_rational<3>(rational[3]);
+    fill_pieces<1>(pieces[0]);
+    fill_pieces<2>(pieces[1]);
+    fill_pieces<3>(pieces[2]);
+    fill_pieces<ANY>(pieces[3]);
+    hinges[0] = hinges_kernels<0>();
+    hinges[1] = hinges_kernels<ANY>();
     widen[0] = widen_bfloat16, widen[1] = widen_float16;
     narrow[0] = narrow_bfloat16, narrow[1] = narrow_float16;
   }

@@ -1,0 +1,80 @@
+"""Two lines that meet at a place, and hinges, by the kernels: value, and all gradients in one pass; only x is kept.
+
+y = height + left·min(x - place, 0) + right·max(x - place, 0) + Σ_s slopes_s·max(places_s - x, 0). At a kink the slope is the one on the
+left of ``place``, and that of the right side of a hinge, 0, as torch has it for ReLU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from . import raw
+from .dispatch import Layout, place
+from .fused import run
+
+__all__ = ["hinged"]
+
+MAX_HINGES = 64
+LINES = {"place": 0.0, "left": 0.0, "right": 1.0, "height": 0.0}
+
+
+def hinged(x: Tensor, definition: Callable[..., Tensor], **parameters: Tensor) -> Tensor | None:
+    """y at ``x``, in its dtype; ``None`` where the definition must run.
+
+    Args:
+        definition: (x, **parameters) → y in plain torch, for what the kernels do not do.
+        parameters: of ``place``, ``left``, ``right`` and ``height``, each broadcasting against x, those that are not 0, 0, 1 and 0;
+            ``slopes`` and ``places``, (S, …), both or none.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    shapes = (t.shape if name in LINES else t.shape[1:] for name, t in parameters.items())
+    layout = place(x, *shapes)
+    if layout is None or ("slopes" in parameters and len(parameters["slopes"]) > MAX_HINGES):
+        return None
+    return run(_Hinged(definition, parameters, layout), x, *parameters.values())
+
+
+class _Hinged:
+    def __init__(self, definition: Callable[..., Tensor], parameters: dict[str, Tensor], layout: Layout) -> None:
+        self.definition, self.layout = definition, layout
+        self.given = {name: (t.shape if name in LINES else t.shape[1:], t.dtype) for name, t in parameters.items()}
+        with torch.no_grad():
+            count = len(parameters["slopes"]) if "slopes" in parameters else 0
+            self.table = torch.empty(layout.c, 4 + 2 * count, dtype=torch.float32)
+            for i, (name, value) in enumerate(LINES.items()):
+                given = parameters.get(name)
+                self.table[:, i] = value if given is None else raw.table(given[None], layout)[:, 0]
+            for i, name in enumerate(("slopes", "places")):
+                if count:
+                    self.table[:, 4 + i :: 2] = raw.table(parameters[name], layout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return raw.hinges_forward(x, self.layout, self.table)
+
+    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
+        gx, sums = raw.hinges_backward(x, g, self.layout, self.table, need_x)
+        return gx, *(self._spread(name, sums) for name in self.given)
+
+    def _spread(self, name: str, sums: Tensor) -> Tensor:
+        shape, dtype = self.given[name]
+        found = raw.spread(self._of(name, sums), shape, self.layout).to(dtype)
+        return found[0] if name in LINES else found
+
+    def _of(self, name: str, sums: Tensor) -> Tensor:
+        """The gradient of a parameter for every channel, (c, 1) or (c, S)."""
+        if name == "left":
+            return sums[:, :1]
+        if name == "right":
+            return sums[:, 1:2]
+        if name == "height":
+            return sums[:, 2:3] + sums[:, 3:4]
+        if name == "place":
+            return -self.table[:, 1:2] * sums[:, 2:3] - self.table[:, 2:3] * sums[:, 3:4]
+        return sums[:, 4::2] if name == "slopes" else self.table[:, 4::2] * sums[:, 5::2]
+
+    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        return self.definition(x, **dict(zip(self.given, parameters, strict=True)))

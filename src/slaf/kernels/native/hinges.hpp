@@ -1,0 +1,131 @@
+// y = height + slope·(x - place) + Σ_s a_s max(b_s - x, 0), slope = right where x > place, else left. S: how many hinges, or ANY.
+// Parameters: place, left, right, height, a_0, b_0, …. Sums: of g·(x - place) on the left and on the right, of g on the left and on
+// the right, then for every hinge Σ g·max(b_s - x, 0) and Σ g where b_s > x.
+#pragma once
+#include "series.hpp"
+
+namespace {
+
+SLAF_INLINE vf where(vi mask, vf v) { return (vf)((vi)v & mask); }
+
+template <int S, class F>
+SLAF_INLINE void each_hinge(int count, F f) {
+  if constexpr (S == ANY)
+    for (int s = 0; s < count; ++s) f(s);
+}
+
+template <int S, int U, class P>
+SLAF_INLINE void hinged(int count, P p, const vf (&x)[U], vf (&y)[U]) {
+  for (int v = 0; v < U; ++v) y[v] = (x[v] > p(0, v) ? p(2, v) : p(1, v)) * (x[v] - p(0, v)) + p(3, v);
+  each_hinge<S>(count, [&](int s) {
+    for (int v = 0; v < U; ++v) {
+      const vf d = p(5 + 2 * s, v) - x[v];
+      y[v] += p(4 + 2 * s, v) * where(~(vi)(d <= 0.0f), d);  // keeps NaN
+    }
+  });
+}
+
+template <int S, bool M, int U, class P, class A>
+SLAF_INLINE void hinged_gradients(int count, P p, const vf (&x)[U], const vf (&g)[U], vf (&gx)[U], vi mask, A add) {
+  vi right[U];
+  vf slope[U], gz[U];
+  for (int v = 0; v < U; ++v) {
+    right[v] = (vi)(x[v] > p(0, v));
+    slope[v] = right[v] ? p(2, v) : p(1, v);
+    gz[v] = g[v] * (x[v] - p(0, v));
+    if (M) gz[v] = keep(gz[v], mask);
+  }
+  for (int v = 0; v < U; ++v) add(0, v, where(~right[v], gz[v]));
+  for (int v = 0; v < U; ++v) add(1, v, where(right[v], gz[v]));
+  for (int v = 0; v < U; ++v) add(2, v, where(~right[v], g[v]));
+  for (int v = 0; v < U; ++v) add(3, v, where(right[v], g[v]));
+  each_hinge<S>(count, [&](int s) {
+    vf d[U], below[U];
+    for (int v = 0; v < U; ++v) {
+      d[v] = p(5 + 2 * s, v) - x[v];
+      const vi left = ~(vi)(d[v] <= 0.0f);
+      slope[v] -= where(left, p(4 + 2 * s, v));
+      below[v] = where(left, g[v]);
+      d[v] = g[v] * where(left, d[v]);
+      if (M) d[v] = keep(d[v], mask);
+    }
+    for (int v = 0; v < U; ++v) add(4 + 2 * s, v, d[v]);
+    for (int v = 0; v < U; ++v) add(5 + 2 * s, v, below[v]);
+  });
+  for (int v = 0; v < U; ++v) gx[v] = g[v] * slope[v];
+}
+
+constexpr int HINGE_TERMS = 4 + 2 * slaf::MAX_HINGES;
+
+template <int S>
+void hinges_row_forward(const float* x, float* y, int64_t n, const float* parameters, int count) {
+  const Constants<S == ANY ? HINGE_TERMS : 4> c(parameters, 4 + 2 * count);
+  auto p = [&c](int j, int) { return c.c[j]; };
+  int64_t i = 0;
+  for (; i + AHEAD * W <= n; i += AHEAD * W) {
+    vf u[AHEAD], out[AHEAD];
+    for (int v = 0; v < AHEAD; ++v) u[v] = load(x + i + v * W);
+    hinged<S>(count, p, u, out);
+    for (int v = 0; v < AHEAD; ++v) store(y + i + v * W, out[v]);
+  }
+  for (; i < n; i += W) {
+    const int lanes = n - i < W ? (int)(n - i) : W;
+    vf u[1] = {load_part(x + i, lanes)}, out[1];
+    hinged<S>(count, p, u, out);
+    store_part(y + i, out[0], lanes);
+  }
+}
+
+template <int S>
+void hinges_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int count, double* sums) {
+  const Constants<S == ANY ? HINGE_TERMS : 4> c(parameters, 4 + 2 * count);
+  auto p = [&c](int j, int) { return c.c[j]; };
+  for (int64_t start = 0; start < n; start += RUN) {
+    const int64_t end = n - start < RUN ? n : start + RUN;
+    vf s[S == ANY ? HINGE_TERMS : 4];
+    for (int j = 0; j < 4 + 2 * count; ++j) s[j] = vf{};
+    auto add = [&s](int j, int, vf t) { s[j] += t; };
+    int64_t i = start;
+    for (; i + AHEAD * W <= end; i += AHEAD * W) {
+      vf u[AHEAD], gv[AHEAD], out[AHEAD];
+      for (int v = 0; v < AHEAD; ++v) u[v] = load(x + i + v * W), gv[v] = load(g + i + v * W);
+      hinged_gradients<S, false>(count, p, u, gv, out, vi{}, add);
+      for (int v = 0; v < AHEAD; ++v) store(gx + i + v * W, out[v]);
+    }
+    for (; i < end; i += W) {
+      const int lanes = end - i < W ? (int)(end - i) : W;
+      vf u[1] = {load_part(x + i, lanes)}, gv[1] = {load_part(g + i, lanes)}, out[1];
+      hinged_gradients<S, true>(count, p, u, gv, out, first(lanes), add);
+      store_part(gx + i, out[0], lanes);
+    }
+    for (int j = 0; j < 4 + 2 * count; ++j) sums[j] += total(s[j]);
+  }
+}
+
+template <int S>
+void hinges_column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int count, const float* table) {
+  auto step = [=](auto together, int64_t i, int64_t at, int64_t) {
+    constexpr int R = decltype(together)::value;
+    vf u[R], out[R];
+    gather(x + i, ld, u);
+    hinged<S>(count, Table{table + at}, u, out);
+    scatter(y + i, ld, out);
+  };
+  sweep(rows, ld, groups, 4 + 2 * count, 0, step);
+}
+
+template <int S>
+void hinges_column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int count,
+                            const float* table, float* sums) {
+  auto step = [=](auto together, int64_t i, int64_t at, int64_t to) {
+    constexpr int R = decltype(together)::value;
+    vf u[R], gv[R], out[R];
+    gather(x + i, ld, u);
+    gather(g + i, ld, gv);
+    hinged_gradients<S, false>(count, Table{table + at}, u, gv, out, vi{}, Adder<R>{sums + to, vf{}});
+    scatter(gx + i, ld, out);
+  };
+  sweep(rows, ld, groups, 4 + 2 * count, 4 + 2 * count, step);
+}
+
+}  // namespace

@@ -1,0 +1,39 @@
+"""Two straight lines that meet: the one formula behind PReLU and its relatives."""
+
+import torch
+from torch import Tensor
+
+from slaf.kernels.dispatch import dense, transformed
+from slaf.kernels.hinges import LINES, hinged
+
+
+def two_lines(x: Tensor, **parameters: float | Tensor) -> Tensor:
+    """height + left·min(x - place, 0) + right·max(x - place, 0); at ``place`` the slope is ``left``.
+
+    Args:
+        parameters: some of ``place``, ``left``, ``right``, ``height``, by default 0, 0, 1, 0: numbers, or tensors that broadcast.
+    """
+    learned = [p for p in parameters.values() if isinstance(p, Tensor)]
+    if not learned or transformed() or any(p.dtype != x.dtype for p in learned):
+        return _defined(x, **parameters)
+    x = dense(x)
+    given = {n: p if isinstance(p, Tensor) else x.new_full((1,) * x.dim(), p) for n, p in parameters.items() if not _is(p, LINES[n])}
+    y = hinged(x, _defined, **given)
+    return _defined(x, **parameters) if y is None else y
+
+
+def _defined(
+    x: Tensor,
+    place: float | Tensor = LINES["place"],
+    left: float | Tensor = LINES["left"],
+    right: float | Tensor = LINES["right"],
+    height: float | Tensor = LINES["height"],
+) -> Tensor:
+    sides = [x if _is(slope, 1) else slope * x for slope in (right, left)]
+    if not (_is(place, 0) and _is(height, 0)):  # the constants together, so that they may cancel exactly
+        sides = [side + (height - slope * place) for side, slope in zip(sides, (right, left), strict=True)]
+    return torch.where(x > place, *sides)
+
+
+def _is(parameter: float | Tensor, number: float) -> bool:
+    return not isinstance(parameter, Tensor) and parameter == number
