@@ -85,12 +85,12 @@ class _Piecewise:
         definition: Callable[[Tensor, Tensor], Tensor],
         layout: Layout,
     ) -> None:
-        self.degree, self.matrix, self.shape, self.defined, self.layout = cells.degree, cells.matrix, shape, definition, layout
+        self.degree, self.matrix, self.shape, self.definition, self.layout = cells.degree, cells.matrix, shape, definition, layout
         self.count, self.dtype = len(theta), theta.dtype
         with torch.no_grad():
             rows = theta.detach().to(torch.float64) @ cells.matrix
             self.table = raw.rows_table(rows.repeat_interleave(repeat, 0) if repeat > 1 else rows, shape, layout)
-            self.by = [self._of_site(t) for t in (cells.center, cells.rscale)]
+            self.center, self.rscale = self._of_site(cells.center), self._of_site(cells.rscale)
 
     def _of_site(self, value: float | Tensor) -> Tensor:
         if isinstance(value, Tensor):
@@ -98,8 +98,11 @@ class _Piecewise:
         return torch.full((self.layout.c,), value, dtype=torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
-        return raw.pieces_forward(x, self.layout, self.degree, self.table, *self.by)
+        return raw.pieces_forward(x, self.layout, self.degree, self.table, self.center, self.rscale)
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        gx, sums = raw.pieces_backward(x, g, self.layout, self.degree, self.table, *self.by, need_x)
+        gx, sums = raw.pieces_backward(x, g, self.layout, self.degree, self.table, self.center, self.rscale, need_x)
         return gx, (raw.by_row(sums, self.count, self.shape, self.layout) @ self.matrix.T).to(self.dtype)
+
+    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        return self.definition(x, *parameters)

@@ -57,6 +57,8 @@ class Summed:
         """y where the kernels have the basis and take the input."""
         if not isinstance(self.basis, PiecewiseBasis):
             return None
+        center: float | Tensor
+        rscale: float | Tensor
         center, rscale = (0.0, 1 / act.input_scale) if act.interval is None else act.fixed_map()
         if act.input_statistics is not None:
             center, rscale = act.input_statistics.frozen()

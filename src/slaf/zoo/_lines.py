@@ -29,10 +29,10 @@ def _defined(
     right: float | Tensor = LINES["right"],
     height: float | Tensor = LINES["height"],
 ) -> Tensor:
-    sides = [x if _is(slope, 1) else slope * x for slope in (right, left)]
+    above, below = (x if _is(slope, 1) else slope * x for slope in (right, left))
     if not (_is(place, 0) and _is(height, 0)):  # the constants together, so that they may cancel exactly
-        sides = [side + (height - slope * place) for side, slope in zip(sides, (right, left), strict=True)]
-    return torch.where(x > place, *sides)
+        above, below = above + (height - right * place), below + (height - left * place)
+    return torch.where(x > place, above, below)
 
 
 def _is(parameter: float | Tensor, number: float) -> bool:

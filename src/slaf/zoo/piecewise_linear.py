@@ -3,16 +3,16 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from slaf.core import INF, Facts, Paper, Param, activation
 
+from ._lines import two_lines
 from ._numeric import expit
 from ._precision import in_float32
 
 
-def two_lines(right: float, left: float, shift: float = 0.0) -> dict[str, Any]:
+def claims_of_lines(right: float, left: float, shift: float = 0.0) -> dict[str, Any]:
     """The claims of ``right`` · max(x, 0) + ``left`` · min(x, 0) + ``shift``."""
     straight = right == left
     if straight:
@@ -33,7 +33,7 @@ def _claims(lines: Any) -> dict[str, Any]:
     """The claims of a family, each a function of the parameters, from ``lines(**params)`` = (right, left, shift)."""
 
     def claim(name: str) -> Any:
-        return lambda **params: two_lines(*lines(**params))[name]
+        return lambda **params: claims_of_lines(*lines(**params))[name]
 
     return {name: claim(name) for name in ("range", "monotone", "parity", "smoothness", "lipschitz", "kinks")}
 
@@ -63,7 +63,7 @@ def _claims(lines: Any) -> dict[str, Any]:
 @in_float32
 def lelelu(x: Tensor, alpha: float | Tensor = 1.0, negative_slope: float = 0.1) -> Tensor:
     """alpha · (max(x, 0) + negative_slope · min(x, 0))."""
-    return alpha * F.leaky_relu(x, negative_slope)
+    return two_lines(x, left=alpha * negative_slope, right=alpha)
 
 
 @activation(
@@ -85,7 +85,7 @@ def lelelu(x: Tensor, alpha: float | Tensor = 1.0, negative_slope: float = 0.1) 
 @in_float32
 def dprelu(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 0.01) -> Tensor:
     """alpha · max(x, 0) + beta · min(x, 0)."""
-    return torch.where(x > 0, alpha * x, beta * x)
+    return two_lines(x, left=beta, right=alpha)
 
 
 @activation(
@@ -108,7 +108,7 @@ def dprelu(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 0.01) 
 @in_float32
 def dual_line(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 0.01, m: float | Tensor = 0.0) -> Tensor:
     """alpha · max(x, 0) + beta · min(x, 0) + m."""
-    return torch.where(x > 0, alpha * x, beta * x) + m
+    return two_lines(x, left=beta, right=alpha, height=m)
 
 
 @activation(
@@ -131,7 +131,7 @@ def dual_line(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 0.0
 def arelu(x: Tensor, alpha: float | Tensor = 0.9, beta: float | Tensor = 2.0) -> Tensor:
     """(1 + sigmoid(beta)) · max(x, 0) + clip(alpha, 0.01, 0.99) · min(x, 0)."""
     alpha, beta = (torch.as_tensor(p, dtype=x.dtype, device=x.device) for p in (alpha, beta))
-    return torch.where(x > 0, (1 + torch.sigmoid(beta)) * x, alpha.clamp(0.01, 0.99) * x)
+    return two_lines(x, left=alpha.clamp(0.01, 0.99), right=1 + torch.sigmoid(beta))
 
 
 def _rprelu_parity(gamma: float, zeta: float, weight: float) -> str:
@@ -156,8 +156,8 @@ def _rprelu_parity(gamma: float, zeta: float, weight: float) -> str:
             "zeta": Param(0.0, learnable=True, doc="height of the kink, learned"),
             "weight": Param(0.25, learnable=True, doc="slope left of the kink, learned"),
         },
-        range=lambda gamma, zeta, weight: two_lines(1.0, weight, zeta)["range"],  # noqa: ARG005 - claims take every parameter
-        monotone=lambda gamma, zeta, weight: two_lines(1.0, weight, zeta)["monotone"],  # noqa: ARG005
+        range=lambda gamma, zeta, weight: claims_of_lines(1.0, weight, zeta)["range"],  # noqa: ARG005 - claims take every parameter
+        monotone=lambda gamma, zeta, weight: claims_of_lines(1.0, weight, zeta)["monotone"],  # noqa: ARG005
         parity=_rprelu_parity,
         smoothness=lambda gamma, zeta, weight: INF if weight == 1 else 0,  # noqa: ARG005
         lipschitz=lambda gamma, zeta, weight: max(1.0, abs(weight)),  # noqa: ARG005
@@ -171,5 +171,4 @@ def _rprelu_parity(gamma: float, zeta: float, weight: float) -> str:
 @in_float32
 def rprelu(x: Tensor, gamma: float | Tensor = 0.0, zeta: float | Tensor = 0.0, weight: float | Tensor = 0.25) -> Tensor:
     """max(x - gamma, 0) + weight · min(x - gamma, 0) + zeta."""
-    # the constants together, so that they may cancel exactly
-    return torch.where(x > gamma, x + (zeta - gamma), weight * x + (zeta - weight * gamma))
+    return two_lines(x, left=weight, place=gamma, height=zeta)
