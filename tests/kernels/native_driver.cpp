@@ -1,6 +1,8 @@
 // Every function of the compiled kernels over odd sizes, for the sanitizers: buffers of exactly the right size, each instruction set
 // against the portable one. scripts/check-sanitizers builds and runs it; 16 lanes are also built without AVX-512, to be run anywhere.
 #include "../../src/slaf/kernels/native/abi.cpp"
+#include "../../src/slaf/kernels/native/hinges_abi.cpp"
+#include "../../src/slaf/kernels/native/pieces_abi.cpp"
 
 #include <cmath>
 #include <cstdio>
