@@ -62,7 +62,7 @@ struct RationalKernels {
 
 constexpr int MAX_CELLS = 1023;
 constexpr int MAX_LOCAL_DEGREE = 7;
-constexpr int piece_stride(int cells) { return (cells + 15) / 16 * 16; }  // floats of a table with one number for each cell
+constexpr int piece_stride(int cells) { return (cells + 31) / 32 * 32; }  // floats of a table with one number for each cell: whole vectors
 
 // ``parameters``: center, rscale, the slopes of the two sides, and for every power of t a table of ``piece_stride`` numbers.
 typedef void PiecesForward(const float* x, float* y, int64_t n, const float* parameters, int degree, int cells);
