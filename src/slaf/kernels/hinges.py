@@ -44,7 +44,7 @@ class _Hinged:
         self.given = {name: (t.shape if name in LINES else t.shape[1:], t.dtype) for name, t in parameters.items()}
         with torch.no_grad():
             count = len(parameters["slopes"]) if "slopes" in parameters else 0
-            self.table = torch.empty(layout.c, 4 + 2 * count, dtype=torch.float32)
+            self.table = torch.empty(layout.c, 4 + 2 * count, dtype=torch.float32, device="cpu")
             for i, (name, value) in enumerate(LINES.items()):
                 given = parameters.get(name)
                 self.table[:, i] = value if given is None else raw.table(given[None], layout)[:, 0]

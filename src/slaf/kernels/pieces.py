@@ -95,7 +95,7 @@ class _Piecewise:
     def _of_site(self, value: float | Tensor) -> Tensor:
         if isinstance(value, Tensor):
             return raw.rows_table(value[:, None], self.shape, self.layout)
-        return torch.full((self.layout.c,), value, dtype=torch.float32)
+        return torch.full((self.layout.c,), value, dtype=torch.float32, device="cpu")
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.pieces_forward(x, self.layout, self.degree, self.table, self.center, self.rscale)

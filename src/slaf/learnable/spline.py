@@ -51,7 +51,7 @@ def bspline_pieces(theta: Tensor, grid: Grid, degree: int) -> PiecewisePolynomia
 @lru_cache(maxsize=128)
 def _cells(grid: Grid, degree: int) -> Cells:
     """What the kernels need of :func:`bspline_pieces`, which is linear in θ."""
-    one = torch.eye(grid.knots + degree - 1, dtype=torch.float64)
+    one = torch.eye(grid.knots + degree - 1, dtype=torch.float64, device="cpu")
     pieces = bspline_pieces(one, grid, degree).coefficients
     return Cells(degree, pieces.permute(1, 2, 0).reshape(len(one), -1), grid.center, 1 / grid.step)
 
