@@ -23,7 +23,7 @@ import slaf
 from slaf.kernels import native, use
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no compiled kernels: {native.reason()}")
-IN_CI = 60
+IN_CI = 30
 
 HALF_UNIT = {torch.float32: 0.0, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 """What rounding the result once to the dtype costs beside float32's."""
