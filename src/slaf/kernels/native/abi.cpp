@@ -82,10 +82,10 @@ struct Backward : Pass {
   const SeriesKernels* kernel;
   int degree;
   void row(const float* x, const float* g, float* gx, int64_t n, const float* r, double* s) const override {
-    kernel->row_backward(x, g, gx, n, r, degree, r[width - 2], r[width - 1], s);
+    (writes ? kernel->row_backward : kernel->row_sums)(x, g, gx, n, r, degree, r[width - 2], r[width - 1], s);
   }
   void column(const float* x, const float* g, float* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    kernel->column_backward(x, g, gx, m, ld, groups, degree, table, s);
+    (writes ? kernel->column_backward : kernel->column_sums)(x, g, gx, m, ld, groups, degree, table, s);
   }
 };
 
@@ -207,7 +207,7 @@ SLAF_EXPORT int slaf_series_backward(const void* x, const void* g, void* gx, int
     Backward p;
     const int terms = slope_terms(degree);
     describe(p, x, g, gx, dtype, n, c, s, threads, terms + 2);
-    p.kernel = series_kernel(set, family, degree), p.degree = degree, p.sums = degree + 1;
+    p.kernel = series_kernel(set, family, degree), p.degree = degree, p.sums = degree + 1, p.writes = gx != nullptr;
     const Normalisation by{center, rscale};
     for (int64_t k = 0; k < c; ++k) {
       slope_of(coef + k * (degree + 1), family, degree, by.scale(k), &p.rows[k * p.width]);

@@ -35,6 +35,8 @@ struct SeriesKernels {
   ColumnForward* column_forward;
   RowBackward* row_backward;
   ColumnBackward* column_backward;
+  RowBackward* row_sums;  // the same without gx
+  ColumnBackward* column_sums;
   RowInput* row_input;  // for q of degree 2·degree - 1, as batch normalisation of every term gives
   ColumnInput* column_input;
 };

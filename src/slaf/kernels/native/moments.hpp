@@ -39,6 +39,27 @@ SLAF_INLINE void terms(int count, const vf (&u)[U], vi mask, S s) {
   }
 }
 
+// Powers: u^(b + i) = u^b·u^i, i = 1 … 4, so that most are only ever summed: a multiplication and an addition in one.
+template <int N, int U>
+SLAF_INLINE void powers(const vf (&u)[U], vf (&s)[N]) {
+  vf low[4][U], base[U];
+  auto each = [](auto f) { SLAF_UNROLL for (int v = 0; v < U; ++v) f(v); };
+  each([&](int v) { low[0][v] = u[v], s[0] += u[v]; });
+  each([&](int v) { base[v] = low[1][v] = u[v] * u[v], s[1] += low[1][v]; });
+  if constexpr (N > 2) {
+    each([&](int v) { base[v] = low[3][v] = low[1][v] * low[1][v], s[3] += base[v]; });
+    each([&](int v) { low[2][v] = low[1][v] * u[v], s[2] += low[2][v]; });
+  }
+  SLAF_UNROLL for (int j = 4; j < N; j += 4) {
+    SLAF_UNROLL for (int i = 0; i < 3; ++i)
+      if (j + i < N) each([&](int v) { s[j + i] += base[v] * low[i][v]; });
+    if (j + 3 < N) each([&](int v) { base[v] *= low[3][v], s[j + 3] += base[v]; });
+  }
+}
+
+// One vector at a time leaves room for as many sums in registers; more sums stay in memory, and three vectors hide its latency.
+constexpr int IN_REGISTERS = 10;
+
 template <int F, int N>
 void row_moments(const float* x, int64_t n, int count, float center, float rscale, double* sums) {
   if constexpr (N != ANY) count = N;
@@ -47,11 +68,14 @@ void row_moments(const float* x, int64_t n, int count, float center, float rscal
     const int64_t end = n - start < RUN ? n : start + RUN;
     vf s[N == ANY ? slaf::MAX_MOMENTS : N] = {};
     auto add = [&s](int j, int, vf t) { s[j] += t; };
+    constexpr bool PRODUCTS = F == 0 && N != ANY;
+    constexpr int U = !PRODUCTS ? AHEAD : N <= IN_REGISTERS ? 1 : 3;
     int64_t i = start;
-    for (; i + AHEAD * W <= end; i += AHEAD * W) {
-      vf u[AHEAD];
-      for (int v = 0; v < AHEAD; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
-      terms<F, N, false>(count, u, vi{}, add);
+    for (; i + U * W <= end; i += U * W) {
+      vf u[U];
+      for (int v = 0; v < U; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
+      if constexpr (PRODUCTS) powers<N>(u, s);
+      else terms<F, N, false>(count, u, vi{}, add);
     }
     for (; i < end; i += W) {
       const int lanes = end - i < W ? (int)(end - i) : W;

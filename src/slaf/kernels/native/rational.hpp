@@ -8,7 +8,8 @@
 namespace {
 
 SLAF_INLINE vf absolute(vf v) { return (vf)((vi)v & 0x7fffffff); }
-SLAF_INLINE vf sign_or_one(vf v) { return (vf)(((vi)v & (vi)(v < 0.0f) & (int32_t)0x80000000) | (vi)all(1.0f)); }
+SLAF_INLINE vi sign_of(vf v) { return (vi)v & ((vi)v != INT32_MIN) & INT32_MIN; }  // none for -0
+SLAF_INLINE vf turn(vf v, vi sign) { return (vf)((vi)v ^ sign); }
 
 SLAF_INLINE bool any(vi mask) {
 #if SLAF_LANES == 16 && defined(__AVX512F__)
@@ -57,10 +58,11 @@ constexpr int below(int count) { return count == ANY ? ANY : count - 1; }
 template <int FORM, int M, int K, int U, class A, class B>
 SLAF_INLINE void quotient(int m, int count, A a, B b, const vf (&x)[U], vf (&y)[U]) {
   vf q[U];
-  for (int v = 0; v < U; ++v) q[v] = vf{};
-  downwards<below(K)>(count - 1, [&](int k) {
-    for (int v = 0; v < U; ++v) q[v] = (q[v] + b(k, v)) * base_of<FORM>(x[v]);
+  for (int v = 0; v < U; ++v) q[v] = count ? b(count - 1, v) : vf{};
+  downwards<below(below(K))>(count - 2, [&](int k) {
+    for (int v = 0; v < U; ++v) q[v] = q[v] * base_of<FORM>(x[v]) + b(k, v);
   });
+  for (int v = 0; v < U; ++v) q[v] *= base_of<FORM>(x[v]);
   evaluate<0, M>(m, a, x, y);
   for (int v = 0; v < U; ++v) y[v] = y[v] / outer<FORM>(q[v]);
 }
@@ -69,26 +71,29 @@ SLAF_INLINE void quotient(int m, int count, A a, B b, const vf (&x)[U], vf (&y)[
 template <int FORM, int M, int K, bool MASKED, int U, class A, class B, class S>
 SLAF_INLINE void gradients(int m, int count, A a, B b, const vf (&x)[U], const vf (&g)[U], vf (&gx)[U], vi mask, S s) {
   vf p[U], dp[U], q[U], dq[U], weight[U], t[U];
-  for (int v = 0; v < U; ++v) p[v] = dp[v] = q[v] = dq[v] = vf{};
-  downwards<M>(m, [&](int j) {
-    for (int v = 0; v < U; ++v) dp[v] = dp[v] * x[v] + p[v], p[v] = p[v] * x[v] + a(j, v);
+  for (int v = 0; v < U; ++v) p[v] = a(m, v), q[v] = count ? b(count - 1, v) : vf{}, dp[v] = dq[v] = vf{};
+  downwards<below(M)>(m - 1, [&](int j) {
+    for (int v = 0; v < U; ++v) dp[v] = j == M - 1 ? p[v] : dp[v] * x[v] + p[v], p[v] = p[v] * x[v] + a(j, v);
   });
-  downwards<below(K)>(count - 1, [&](int k) {
+  downwards<below(below(K))>(count - 2, [&](int k) {
     for (int v = 0; v < U; ++v) {
-      const vf inner = q[v] + b(k, v), z = base_of<FORM>(x[v]);
-      dq[v] = dq[v] * z + inner;
-      q[v] = inner * z;
+      const vf z = base_of<FORM>(x[v]);
+      dq[v] = k == K - 2 ? q[v] : dq[v] * z + q[v];
+      q[v] = q[v] * z + b(k, v);
     }
   });
   for (int v = 0; v < U; ++v) {
+    const vf z = base_of<FORM>(x[v]);
+    dq[v] = dq[v] * z + q[v], q[v] *= z;
     const vf r = 1.0f / outer<FORM>(q[v]), y = p[v] * r;
-    const vf factor = FORM == 2 ? sign_or_one(q[v]) : FORM == 3 ? q[v] + q[v] : all(1.0f);
-    vf slope = dq[v] * factor;
-    if (FORM == 0) slope *= x[v] + x[v];
-    if (FORM == 1) slope = (vf)((vi)(slope * sign_or_one(x[v])) & (vi)(x[v] != 0.0f));
     t[v] = g[v] * r;
+    weight[v] = -t[v] * y;
+    vf slope = dq[v];
+    if (FORM == 0) slope *= x[v] + x[v];
+    if (FORM == 1) slope = (vf)((vi)turn(slope, sign_of(x[v])) & (vi)(x[v] != 0.0f));
+    if (FORM == 2) slope = turn(slope, sign_of(q[v])), weight[v] = turn(weight[v], sign_of(q[v]));
+    if (FORM == 3) slope *= q[v] + q[v], weight[v] *= q[v] + q[v];
     gx[v] = t[v] * (dp[v] - y * slope);
-    weight[v] = -t[v] * y * factor;
   }
   upwards<M == ANY ? ANY : M + 1>(m + 1, [&](int j) {
     for (int v = 0; v < U; ++v) {

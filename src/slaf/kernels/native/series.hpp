@@ -95,7 +95,8 @@ void row_forward(const float* x, float* y, int64_t n, const float* coef, int deg
   }
 }
 
-template <int F, int D>
+// INPUT: gx is wanted; else it is not touched.
+template <int F, int D, bool INPUT>
 void row_backward(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, float center, float rscale,
                   double* sums) {
   if constexpr (D != ANY) degree = D;
@@ -112,15 +113,19 @@ void row_backward(const float* x, const float* g, float* gx, int64_t n, const fl
     for (; i + AHEAD * W <= end; i += AHEAD * W) {
       vf u[AHEAD], gv[AHEAD], out[AHEAD];
       for (int v = 0; v < AHEAD; ++v) u[v] = (load(x + i + v * W) - mid) * scale, gv[v] = load(g + i + v * W);
-      evaluate<F, S>(slope_degree, at, u, out);
-      for (int v = 0; v < AHEAD; ++v) store(gx + i + v * W, gv[v] * out[v]);
+      if constexpr (INPUT) {
+        evaluate<F, S>(slope_degree, at, u, out);
+        for (int v = 0; v < AHEAD; ++v) store(gx + i + v * W, gv[v] * out[v]);
+      }
       project<F, D, false>(degree, gv, u, vi{}, add);
     }
     for (; i < end; i += W) {
       const int count = end - i < W ? (int)(end - i) : W;
       vf u[1] = {(load_part(x + i, count) - mid) * scale}, gv[1] = {load_part(g + i, count)}, out[1];
-      evaluate<F, S>(slope_degree, at, u, out);
-      store_part(gx + i, gv[0] * out[0], count);
+      if constexpr (INPUT) {
+        evaluate<F, S>(slope_degree, at, u, out);
+        store_part(gx + i, gv[0] * out[0], count);
+      }
       project<F, D, true>(degree, gv, u, first(count), add);
     }
     for (int j = 0; j <= degree; ++j) sums[j] += total(s[j]);
@@ -158,9 +163,7 @@ void row_input(const float* x, const float* g, float* gx, int64_t n, const float
 
 // -- columns: coefficients of their own in every lane --------------------------------------------------------------------------
 
-// A few rows at a time, so that coefficients and sums are loaded once for all of them; along the rows accesses stay sequential. Two
-// leave enough registers; where table and sums do not stay in L1, four halve their traffic.
-constexpr int64_t IN_L1 = 24 * 1024;
+// Four rows at a time, so that coefficients and sums are loaded once for all of them; along the rows accesses stay sequential.
 
 struct Table {
   const float* at;
@@ -180,9 +183,7 @@ SLAF_INLINE void sweep(int64_t rows, int64_t ld, int64_t groups, int width, int 
       for (int v = 0; v < PER_LINE; ++v) step(together, r * ld + k * LINE + v * W, k * width * LINE + v * W, k * sums * LINE + v * W);
   };
   int64_t r = 0;
-  if (groups * (width + sums) * LINE * 4 > IN_L1)
-    for (; r + 4 <= rows; r += 4) along(Count<4>{}, r);
-  for (; r + 2 <= rows; r += 2) along(Count<2>{}, r);
+  for (; r + 4 <= rows; r += 4) along(Count<4>{}, r);
   for (; r < rows; ++r) along(Count<1>{}, r);
 }
 
@@ -228,7 +229,7 @@ void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t 
   sweep(rows, ld, groups, degree + 3, 0, step);
 }
 
-template <int F, int D>
+template <int F, int D, bool INPUT>
 void column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table,
                      float* sums) {
   if constexpr (D != ANY) degree = D;
@@ -240,9 +241,11 @@ void column_backward(const float* x, const float* g, float* gx, int64_t rows, in
     gather(x + i, ld, u);
     gather(g + i, ld, gv);
     standardise(t, slope_degree + 1, u);
-    evaluate<F, lower(D)>(slope_degree, t, u, out);
-    for (int r = 0; r < R; ++r) out[r] *= gv[r];
-    scatter(gx + i, ld, out);
+    if constexpr (INPUT) {
+      evaluate<F, lower(D)>(slope_degree, t, u, out);
+      for (int r = 0; r < R; ++r) out[r] *= gv[r];
+      scatter(gx + i, ld, out);
+    }
     project<F, D, false>(degree, gv, u, vi{}, Adder<R>{sums + to, vf{}});
   };
   sweep(rows, ld, groups, slope_degree + 3, degree + 1, step);

@@ -63,11 +63,18 @@ SLAF_INLINE void store_part(float* p, vf v, int count) {
 SLAF_INLINE vf keep(vf v, vi mask) { return (vf)((vi)v & mask); }
 
 SLAF_INLINE double total(vf v) {
+#if SLAF_LANES == 8 && defined(__AVX__)
+  const __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+  const __m256d wide = _mm256_cvtps_pd(half);
+  const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(wide), _mm256_extractf128_pd(wide, 1));
+  return _mm_cvtsd_f64(pair) + _mm_cvtsd_f64(_mm_unpackhi_pd(pair, pair));
+#else
   alignas(4 * SLAF_LANES) float b[W];
   store(b, v);
   for (int half = W / 2; half >= 4; half /= 2)
     for (int i = 0; i < half; ++i) b[i] += b[i + half];
-  return ((double)b[0] + b[1]) + ((double)b[2] + b[3]);
+  return ((double)b[0] + b[2]) + ((double)b[1] + b[3]);
+#endif
 }
 
 // -- half types: widened into a buffer in L1 and narrowed from it, so that the kernels exist for float32 alone ------------------
