@@ -1,6 +1,8 @@
 // Every function of the compiled kernels over odd sizes, for the sanitizers: buffers of exactly the right size, each instruction set
 // against the portable one. scripts/check-sanitizers builds and runs it; 16 lanes are also built without AVX-512, to be run anywhere.
 #include "../../src/slaf/kernels/native/abi.cpp"
+#include "../../src/slaf/kernels/native/norm_act.cpp"
+#include "../../src/slaf/kernels/native/rbf.cpp"
 #include "../../src/slaf/kernels/native/hinges_abi.cpp"
 #include "../../src/slaf/kernels/native/pieces_abi.cpp"
 
@@ -117,6 +119,53 @@ struct Run {
     check(slaf_hinges_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, count, parameters.data(), sums.data(), k.threads));
     keep(k, y), keep(sums);
   }
+
+  // The same numbers as (n, c, s) and, if ``last``, as (n, s, c).
+  void norm_act(const Case& k, bool last, int64_t groups) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    std::vector<char> y(x.size());
+    const std::vector<float> weight = numbers(k.c), v = numbers(k.c), bias = numbers(k.c);
+    std::vector<double> stats(2 * k.n * groups), sums(3 * k.n * k.c), spread(2 * k.n * k.c), more(5 * k.n * k.c);
+    check(slaf_gate_norm_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, last, groups, 0, 0.1, weight.data(), v.data(), bias.data(),
+                                 stats.data(), k.threads));
+    keep(k, y), keep(stats);
+    check(slaf_gate_norm_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, last, groups, 0, weight.data(), v.data(),
+                                  stats.data(), sums.data(), k.threads));
+    keep(k, y), keep(sums);
+    check(slaf_gate_norm_backward(x.data(), g.data(), nullptr, k.dtype, k.n, k.c, k.s, last, groups, 1, nullptr, nullptr, stats.data(),
+                                  sums.data(), k.threads));
+    keep(sums);
+    check(slaf_sample_spreads(x.data(), k.dtype, k.n, k.c, k.s, last, spread.data(), k.threads));
+    keep(spread);
+    for (int step = 0; step < 3; ++step) {
+      std::vector<float> rows = numbers(QUOTIENT_WIDTH[step] * k.n * k.c);
+      for (int64_t i = 0; i < k.n * k.c; ++i) rows[i * QUOTIENT_WIDTH[step]] = 2.0f;
+      check(slaf_quotient_norm(step, x.data(), step ? g.data() : nullptr, step == 1 ? nullptr : y.data(), k.dtype, k.n, k.c, k.s, last,
+                               rows.data(), step == 1 ? more.data() : nullptr, k.threads));
+      if (step == 1) keep(more);
+      else keep(k, y);
+    }
+  }
+
+  void bumps(const Case& k, int terms) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    std::vector<char> y(x.size());
+    const std::vector<float> coef = numbers(k.c * (terms + 1)), center = numbers(k.c, 0.1f), rscale(k.c, 0.9f), line = numbers(2 * k.c);
+    const double spacing = 2.0 / terms;
+    check(slaf_bumps_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, terms, spacing, 1.0, coef.data(), center.data(), rscale.data(),
+                             k.threads));
+    keep(k, y);
+    std::vector<double> gcoef(coef.size()), slopes(2 * k.c);
+    check(slaf_bumps_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, terms, spacing, 1.0, coef.data(), nullptr, nullptr,
+                              gcoef.data(), slopes.data(), k.threads));
+    keep(k, y), keep(gcoef), keep(slopes);
+    check(slaf_bumps_backward(x.data(), g.data(), nullptr, k.dtype, k.n, k.c, k.s, terms, spacing, 1.0, coef.data(), center.data(),
+                              rscale.data(), gcoef.data(), slopes.data(), k.threads));
+    keep(gcoef);
+    check(slaf_bumps_input(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, terms, spacing, 1.0, coef.data(), center.data(),
+                           rscale.data(), line.data(), k.threads));
+    keep(k, y);
+  }
 };
 
 std::vector<double> everything(const Case& k) {
@@ -127,6 +176,8 @@ std::vector<double> everything(const Case& k) {
   for (int degree : {1, 2, 3, 5}) run.pieces(k, degree, 1), run.pieces(k, degree, 17), run.pieces(k, degree, 40);
   run.pieces(k, 1, 32), run.pieces(k, 3, 16);
   for (int count : {0, 3, 64}) run.hinges(k, count);
+  for (bool last : {false, true}) run.norm_act(k, last, 1), run.norm_act(k, last, k.c);
+  for (int terms : {1, 5, 8, 11, 18}) run.bumps(k, terms);
   return run.results;
 }
 

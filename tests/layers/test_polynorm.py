@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import slaf
+from slaf.kernels import native, use
 
 
 def reference(x, a, a_0, eps=1e-6):
@@ -113,3 +114,30 @@ def test_bad_arguments(spec, message):
 def test_an_input_without_the_dimension():
     with pytest.raises(slaf.SlafError, match="has no normalized_dim=1"):
         slaf.make("polynorm(normalized_dim=1)")(torch.randn(4))
+
+
+@pytest.mark.skipif(not native.available(), reason="the compiled kernels are not there")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("spec", "shape"), [("polynorm", (2, 5, 40)), ("polynorm(order=8)", (7, 129)), ("polynorm(normalized_dim=1)", (3, 64, 5))]
+)
+def test_the_kernels_agree_with_float64(spec, shape, dtype):
+    torch.manual_seed(0)
+    act, x = slaf.make(spec), torch.randn(shape).to(dtype)
+    if "dim=1" in spec:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    wide, twin, g = slaf.make(spec).double(), x.double().requires_grad_(), torch.randn(shape).to(dtype)
+    x.requires_grad_()
+    with use("native"):
+        y = act(x)
+        assert "_Fused" in str(y.grad_fn.next_functions) + str(y.grad_fn) + str(y.grad_fn.next_functions[0][0].next_functions)
+        grads = torch.autograd.grad(y, [x, *act.parameters()], g)
+    exact = wide(twin)
+    wanted = torch.autograd.grad(exact, [twin, *wide.parameters()], g.double())
+    slack = 1e-4 if dtype == torch.float32 else 2e-2
+    for got, value in zip((y, *grads), (exact, *wanted), strict=True):
+        torch.testing.assert_close(got.double(), value, rtol=slack, atol=slack * float(value.detach().abs().max()))
+    (gx,) = torch.autograd.grad(act(x).float().square().sum(), x, create_graph=True)
+    (exact_gx,) = torch.autograd.grad(wide(twin).square().sum(), twin, create_graph=True)
+    second, exact_second = (torch.autograd.grad(s.square().sum(), leaf)[0] for s, leaf in ((gx.float(), x), (exact_gx, twin)))
+    torch.testing.assert_close(second.double(), exact_second, rtol=10 * slack, atol=10 * slack * float(exact_second.abs().max()))

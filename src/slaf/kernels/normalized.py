@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from .fused import run
 from .recurrence import Recurrence
 from .series import moments, native_place, series
 
-__all__ = ["QUIET", "Fold", "Measured", "measure", "normalized"]
+__all__ = ["QUIET", "Fold", "Folded", "Measured", "measure", "normalized"]
 
 Array = NDArray[np.float64]
 QUIET = np.errstate(invalid="ignore", over="ignore", divide="ignore")
@@ -82,10 +82,10 @@ def measure(
 
 def normalized(x: Tensor, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor) -> Tensor:
     """Σ_j c_j φ_j((x - center)·rscale) with (c, center, rscale) = fold(t, weight, bias), differentiable in x, weight and bias."""
-    return run(_Folded(measured, fold, weight, bias), x, weight, bias)
+    return run(Folded(measured, fold, weight, bias), x, weight, bias)
 
 
-class _Folded:
+class Folded:
     """The small matrices of one call, in float64."""
 
     @QUIET
@@ -106,17 +106,23 @@ class _Folded:
     @QUIET
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         measured, (coef, center, rscale) = self.measured, self.tables
-        layout, family, shape = measured.layout, measured.family, measured.shape
-        own = self.rscale
-        _, sums, slopes = raw.series_backward(x, g, layout, family, coef, center, rscale, input_gradient=False, map_sums=own is not None)
+        layout, family = measured.layout, measured.family
+        by_map = self.rscale is not None
+        _, sums, slopes = raw.series_backward(x, g, layout, family, coef, center, rscale, input_gradient=False, map_sums=by_map)
         assert sums is not None
+        gt, *others = self._adjoint(sums, slopes)
+        gx = raw.series_input(x, g, layout, family, coef, self._q(gt), center, rscale) if need_x else None
+        return gx, *others
+
+    def _adjoint(self, sums: Tensor, slopes: Tensor | None) -> tuple[Any, ...]:
+        """From the sums of a backward pass to the gradients of t, weight and bias."""
+        layout, shape, own = self.measured.layout, self.measured.shape, self.rscale
         gcenter = grscale = None
         if slopes is not None and own is not None:
             by_map = raw.by_site(slopes.T, shape, layout).numpy()
             gcenter, grscale = -by_map[:, 0] * own, by_map[:, 1] / own
         gt, *others = self.fold.adjoint(raw.by_site(sums, shape, layout).numpy(), gcenter, grscale)
-        gx = raw.series_input(x, g, layout, family, coef, self._q(gt), center, rscale) if need_x else None
-        return gx, *(torch.from_numpy(o).to(dtype) for o, dtype in zip(others, self.dtypes, strict=True))
+        return gt, *(torch.from_numpy(o).to(dtype) for o, dtype in zip(others, self.dtypes, strict=True))
 
     def _q(self, gt: Array) -> Tensor:
         """The gradient of Σ t·gt by an element of x, as a series in the u of the result."""
@@ -129,12 +135,20 @@ class _Folded:
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
         m, (weight, bias) = self.measured, parameters
-        t = moments(x, m.t.shape[1], m.shape, m.center.reshape(m.shape), m.rscale.reshape(m.shape), m.recurrence)
-        c, center, rscale = self.fold(t.reshape(len(t), -1).T.to(m.t.dtype), weight, bias)
+        t = m.t
+        if count := t.shape[1]:
+            found = moments(x, count, m.shape, m.center.reshape(m.shape), m.rscale.reshape(m.shape), m.recurrence)
+            t = found.reshape(count, -1).T.to(t.dtype)
+        c, center, rscale = self.fold(t, weight, bias)
         if center is None or rscale is None:
             center, rscale = m.center, m.rscale
+        return self.evaluated(x, c, center.reshape(m.shape), rscale.reshape(m.shape))
+
+    def evaluated(self, x: Tensor, c: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
+        """y in plain torch from c (sites or 1, terms)."""
+        m = self.measured
         wide = c.T.reshape(c.shape[1], *(m.shape if len(c) > 1 else (1,) * len(m.shape)))
-        return series(x, wide, center.reshape(m.shape), rscale.reshape(m.shape), m.recurrence)
+        return series(x, wide, center, rscale, m.recurrence)
 
 
 @lru_cache(maxsize=64)

@@ -14,15 +14,23 @@ from . import native
 from .dispatch import DTYPES, Layout, refusal, threads, wrapped
 
 __all__ = [
+    "bumps_backward",
+    "bumps_forward",
+    "bumps_input",
     "by_row",
     "by_site",
+    "gate_norm_backward",
+    "gate_norm_forward",
     "gradient_like",
     "hinges_backward",
     "hinges_forward",
     "moments",
     "pieces_backward",
     "pieces_forward",
+    "quotient_norm",
+    "readable",
     "rows_table",
+    "sample_spreads",
     "series_backward",
     "series_forward",
     "series_input",
@@ -47,7 +55,7 @@ def table(theta: Tensor, layout: Layout) -> Tensor:
         inner = theta.permute(0, *(d + 1 for d in (*others, *layout.dims))).reshape(count, *(theta.shape[d + 1] for d in layout.dims))
         flat = inner.expand(count, *layout.sizes).reshape(count, -1).T
     flat = flat.to(torch.float32)
-    return _readable(flat if len(flat) == layout.c else flat.expand(layout.c, -1))
+    return readable(flat if len(flat) == layout.c else flat.expand(layout.c, -1))
 
 
 def rows_table(rows: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
@@ -55,10 +63,10 @@ def rows_table(rows: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
     if len(layout.dims) > 1:
         return table(rows.T.reshape(rows.shape[1], *(shape if rows.shape[0] > 1 else (1,) * len(shape))), layout)
     rows = rows.detach().to(torch.float32)
-    return _readable(rows if rows.shape[0] == layout.c else rows.expand(layout.c, -1))
+    return readable(rows if rows.shape[0] == layout.c else rows.expand(layout.c, -1))
 
 
-def _readable(table: Tensor) -> Tensor:
+def readable(table: Tensor) -> Tensor:
     """Dense, and where the input is: a table on another device has a pointer too."""
     if type(table) is not Tensor or not table.is_cpu:
         where = table.device.type if type(table) is Tensor else type(table).__name__
@@ -301,3 +309,104 @@ def hinges_backward(x: Tensor, g: Tensor, layout: Layout, parameters: Tensor, in
         parameters.data_ptr(), sums.data_ptr(), threads(x.numel()),
     )  # fmt: skip
     return gx, sums
+
+
+# -- layers that normalise and activate: ``place`` is n, c, s and whether memory is (n, s, c) ---------------------------------------
+
+
+def gate_norm_forward(
+    x: Tensor, place: tuple[int, int, int, bool], groups: int, raw: bool, eps: float, theta: tuple[Tensor | None, ...]
+) -> tuple[Tensor, Tensor]:
+    """γ·x·σ(v x)/√(s² + eps) + β with θ = (γ, v, β), each (c,) or ``None``; and mean and 1/√(s² + eps), (n, groups, 2)."""
+    y, stats = torch.empty_like(x), x.new_empty(place[0], groups, 2, dtype=torch.float64)
+    _run(
+        "gate_norm_forward",
+        x.data_ptr(), y.data_ptr(), DTYPES[x.dtype], *place, groups, raw, eps, *map(_pointer, theta), stats.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return y, stats
+
+
+def gate_norm_backward(
+    x: Tensor,
+    g: Tensor,
+    place: tuple[int, int, int, bool],
+    groups: int,
+    raw: bool,
+    theta: tuple[Tensor | None, ...],
+    stats: Tensor,
+    input_gradient: bool = True,
+) -> tuple[Tensor | None, Tensor]:
+    """The gradient of x; and Σ g, Σ g h, Σ g ∂h/∂v with h = x·σ(v x), (n, c, 3)."""
+    gx = torch.empty_like(x) if input_gradient else None
+    sums = x.new_empty(place[0], place[1], 3, dtype=torch.float64)
+    _run(
+        "gate_norm_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), DTYPES[x.dtype], *place, groups, raw,
+        *map(_pointer, theta[:2]), stats.data_ptr(), sums.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return gx, sums
+
+
+def sample_spreads(x: Tensor, place: tuple[int, int, int, bool]) -> Tensor:
+    """Mean and Σ (x - mean)² of every channel of every sample: (n, c, 2)."""
+    out = x.new_empty(place[0], place[1], 2, dtype=torch.float64)
+    _run("sample_spreads", x.data_ptr(), DTYPES[x.dtype], *place, out.data_ptr(), threads(x.numel()))
+    return out
+
+
+def quotient_norm(step: int, x: Tensor, g: Tensor | None, place: tuple[int, int, int, bool], rows: Tensor) -> Tensor:
+    """Of a·x/max(l, p·(x - c) + q) + b, with parameters of every row: 0 the values, 1 the sums (n, c, 5), 2 the gradient of x."""
+    out = x.new_empty(place[0], place[1], 5, dtype=torch.float64) if step == 1 else torch.empty_like(x)
+    _run(
+        "quotient_norm",
+        step, x.data_ptr(), _pointer(g), None if step == 1 else out.data_ptr(), DTYPES[x.dtype], *place,
+        rows.data_ptr(), out.data_ptr() if step == 1 else None, threads(x.numel()),
+    )  # fmt: skip
+    return out
+
+
+# -- Gaussians on a uniform grid: terms, spacing, width ------------------------------------------------------------------------------
+
+
+def bumps_forward(x: Tensor, layout: Layout, grid: tuple[int, float, float], coef: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
+    """Their sum with coef (c, terms + 1), the bias first, at u = (x - center)·rscale."""
+    y = torch.empty_like(x)
+    _run(
+        "bumps_forward",
+        x.data_ptr(), y.data_ptr(), *_head(x, layout), *grid, coef.data_ptr(), center.data_ptr(), rscale.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return y
+
+
+def bumps_backward(
+    x: Tensor,
+    g: Tensor,
+    layout: Layout,
+    grid: tuple[int, float, float],
+    coef: Tensor,
+    center: Tensor,
+    rscale: Tensor,
+    input_gradient: bool = True,
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """One pass: the gradient of x, that of coef, and Σ g y'(u), Σ g y'(u) u as (2, c)."""
+    gx = torch.empty_like(x) if input_gradient else None
+    gcoef, slopes = x.new_empty(coef.shape, dtype=torch.float64), x.new_empty(2, layout.c, dtype=torch.float64)
+    _run(
+        "bumps_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), *grid, coef.data_ptr(), center.data_ptr(), rscale.data_ptr(),
+        gcoef.data_ptr(), slopes.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return gx, gcoef, slopes
+
+
+def bumps_input(
+    x: Tensor, g: Tensor, layout: Layout, grid: tuple[int, float, float], coef: Tensor, center: Tensor, rscale: Tensor, line: Tensor
+) -> Tensor:
+    """g y'(u)·rscale + m + k·u, line (c, 2): the gradient of x where the map depends on the batch."""
+    gx = torch.empty_like(x)
+    _run(
+        "bumps_input",
+        x.data_ptr(), g.data_ptr(), gx.data_ptr(), *_head(x, layout), *grid, coef.data_ptr(), center.data_ptr(), rscale.data_ptr(),
+        line.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return gx

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slaf.core import Facts, NormActivation, OverRanks, Paper, Sharing, SlafError, activations
+from slaf.kernels.norm_act import gate_norm, quotient_norm
 
 from ._statistics import FullStatistics
 
@@ -25,6 +26,10 @@ def _number(argument: str, value: object, above: float = -math.inf, high: float 
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= high or value == math.inf:
         raise SlafError(f"{argument} must be a number above {above:g}{'' if high == math.inf else f' and up to {high:g}'}; got {value!r}")
     return float(value)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
 
 
 class EvoNorm(NormActivation):
@@ -94,15 +99,14 @@ class EvoNorm(NormActivation):
         dim = self.sharing.channel_dim % x.dim()
         if x.dim() < 2 or dim == 0:
             raise SlafError(f"{self.name} takes an input of two dimensions or more, the first one the batch; got {tuple(x.shape)}")
-        z = x.movedim(dim, 1).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-        y = self._normalized(z)
-        if self.weight is not None and self.bias is not None:
-            y = y * self._by_channel(self.weight, z) + self._by_channel(self.bias, z)
-        return y.to(x.dtype).movedim(1, dim)
+        return self._evaluated(x.movedim(dim, 1)).movedim(1, dim)
 
-    def _normalized(self, z: Tensor) -> Tensor:
-        """What γ and β apply to, for channels at dimension 1."""
+    def _evaluated(self, x: Tensor) -> Tensor:
+        """y for channels at dimension 1."""
         raise NotImplementedError
+
+    def _affine(self, y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        return y if weight is None or bias is None else y * self._by_channel(weight, y) + self._by_channel(bias, y)
 
     def _by_channel(self, theta: Tensor, z: Tensor) -> Tensor:
         return theta.to(z.dtype).reshape(1, -1, *(1,) * (z.dim() - 2))
@@ -157,9 +161,15 @@ class _Sample(EvoNorm):
         channels = self.sharing.sites
         return next(g for g in range(min(self.groups, channels), 0, -1) if channels % g == 0)
 
-    def _normalized(self, z: Tensor) -> Tensor:
-        gate = z if self.v is None else z * self._by_channel(self.v, z)
-        return z * torch.sigmoid(gate) / self._of_sample(z, self.groups_used, self.raw)
+    def _evaluated(self, x: Tensor) -> Tensor:
+        given = self.weight, self.v, self.bias
+        y = gate_norm(x, *given, self.groups_used, self.raw, self.eps, self._defined)
+        return self._defined(x, *given) if y is None else y
+
+    def _defined(self, x: Tensor, weight: Tensor | None, v: Tensor | None, bias: Tensor | None) -> Tensor:
+        z = _wide(x)
+        gate = z if v is None else z * self._by_channel(v, z)
+        return self._affine(z * torch.sigmoid(gate) / self._of_sample(z, self.groups_used, self.raw), weight, bias).to(x.dtype)
 
 
 class _Batch(FullStatistics, OverRanks, EvoNorm):
@@ -206,24 +216,40 @@ class _Batch(FullStatistics, OverRanks, EvoNorm):
             self.running_var.fill_(1)
             self.num_batches_tracked.zero_()
 
-    def _normalized(self, z: Tensor) -> Tensor:
-        var = self._batch_variance(z) if self.training else self.running_var
-        return z / torch.maximum((self._by_channel(var, z) + self.eps).sqrt(), self._own(z))
+    def _evaluated(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == 0:
+            raise SlafError(f"an empty batch of shape {tuple(x.shape)} has no statistics to train {self.name} with")
+        given, kept = (self.weight, self.v, self.bias), None if self.training else self.running_var
+        found = None
+        if self.ranks is None or not self.training:
+            found = quotient_norm(x, *given, self.name[-2:], self.eps, kept, self._defined)
+        if found is None:
+            var = self._batch_variance(x) if kept is None else kept
+            y = self._defined(x, *given, var)
+        else:
+            y, var = found
+        if self.training:
+            self._count(var)
+        return y
 
-    def _own(self, z: Tensor) -> Tensor:
+    def _defined(self, x: Tensor, weight: Tensor | None, v: Tensor | None, bias: Tensor | None, var: Tensor | None) -> Tensor:
+        """y from s²; ``None``: the batch's own."""
+        z = _wide(x)
+        left = (self._by_channel(self._batch_variance(x) if var is None else var, z) + self.eps).sqrt()
+        return self._affine(z / torch.maximum(left, self._own(z, v)), weight, bias).to(x.dtype)
+
+    def _own(self, z: Tensor, v: Tensor | None) -> Tensor:
         """r(x), of the sample alone."""
         raise NotImplementedError
 
-    def _batch_variance(self, z: Tensor) -> Tensor:
-        """Of each channel over the batch, (channels,), differentiable; counted."""
-        if z.numel() == 0:
-            raise SlafError(f"an empty batch of shape {tuple(z.shape)} has no statistics to train {self.name} with")
+    def _batch_variance(self, x: Tensor) -> Tensor:
+        """Of each channel over the batch, (channels,), differentiable."""
+        z = _wide(x)
         dims = [d for d in range(z.dim()) if d != 1]
         mean = z.mean(dims, keepdim=True)
         var = (z - mean).square().mean(dims)
         if self.ranks is not None:
             _, _, var = self.ranks.mean_and_var(z.numel() // z.shape[1], mean.reshape(-1), var)
-        self._count(var)
         return var
 
     def _count(self, var: Tensor) -> None:
@@ -270,9 +296,9 @@ class EvoNormB0(_Batch):
     learns_v = True
     _facts = _described(name, "x/max(σ_batch, v x + σ_sample), v learned.")
 
-    def _own(self, z: Tensor) -> Tensor:
-        assert self.v is not None
-        return self._by_channel(self.v, z) * z + self._of_sample(z, z.shape[1], raw=False)
+    def _own(self, z: Tensor, v: Tensor | None) -> Tensor:
+        assert v is not None
+        return self._by_channel(v, z) * z + self._of_sample(z, z.shape[1], raw=False)
 
 
 class EvoNormB1(_Batch):
@@ -282,7 +308,7 @@ class EvoNormB1(_Batch):
     scale_invariant = False
     _facts = _described(name, "x/max(σ_batch, (x + 1)·rms_sample).")
 
-    def _own(self, z: Tensor) -> Tensor:
+    def _own(self, z: Tensor, v: Tensor | None) -> Tensor:  # noqa: ARG002 - of b0
         return (z + 1) * self._of_sample(z, z.shape[1], raw=True)
 
 
@@ -293,7 +319,7 @@ class EvoNormB2(_Batch):
     scale_invariant = True
     _facts = _described(name, "x/max(σ_batch, rms_sample - x).")
 
-    def _own(self, z: Tensor) -> Tensor:
+    def _own(self, z: Tensor, v: Tensor | None) -> Tensor:  # noqa: ARG002 - of b0
         return self._of_sample(z, z.shape[1], raw=True) - z
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from slaf.core import Facts, NormActivation, Paper, SlafError, activations
+from slaf.kernels import Recurrence
+from slaf.kernels.normalized import measure, normalized
 
 __all__ = ["PolyNorm"]
 
@@ -24,6 +28,11 @@ _FACTS = Facts(
     summary="A learned combination of the hidden vector's powers, each divided by its root mean square.",
 )
 MAX_ORDER = 8
+LEAST = 32
+"""Hidden sizes from which on the kernels' rows are worth it."""
+
+Array = NDArray[np.float64]
+_POWER = Recurrence((1.0,), (0.0,))
 
 
 class PolyNorm(NormActivation):
@@ -109,6 +118,21 @@ class PolyNorm(NormActivation):
         dim = self.normalized_dim
         if not -x.dim() <= dim < x.dim():
             raise SlafError(f"input of shape {tuple(x.shape)} has no normalized_dim={dim}")
+        y = self._fused(x.movedim(dim, -1))
+        return self._defined(x, dim) if y is None else y.movedim(-1, dim)
+
+    def _fused(self, x: Tensor) -> Tensor | None:
+        """y by the native kernels for the hidden dimension at the end; ``None`` where the definition must run."""
+        if torch.compiler.is_compiling() or x.dim() < 2 or x.shape[-1] < LEAST or not x.is_contiguous():
+            return None
+        rows = x.reshape(-1, x.shape[-1])
+        zero, one = (rows.new_full((len(rows),), v, dtype=torch.float64) for v in (0.0, 1.0))
+        measured = measure(rows, 2 * self.order, (len(rows), 1), zero, one, _POWER, self.order)
+        if measured is None or not bool(torch.isfinite(measured.t).all()):  # a power overflows
+            return None
+        return normalized(rows, measured, _Fold(self.order, self.eps), self.weight, self.bias).reshape(x.shape)
+
+    def _defined(self, x: Tensor, dim: int) -> Tensor:
         wide = x.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
         # N(x^i) does not change when x is divided by a number and eps by its power, so the divisor is a constant in derivatives
         size = (wide.detach().abs().amax(dim, keepdim=True) if x.shape[dim] else wide.detach().new_ones(())).clamp(min=1)
@@ -118,6 +142,26 @@ class PolyNorm(NormActivation):
             y = y + self.weight[i].to(wide.dtype) * power * (power.square().mean(dim, keepdim=True) + eps).rsqrt()
             power, eps = power * u, eps * shrunk
         return y.to(x.dtype)
+
+
+class _Fold:
+    """From the means t_j of x^j to the coefficients a_i/√(t_2i + eps) of a token's polynomial, see :mod:`slaf.kernels.normalized`."""
+
+    def __init__(self, order: int, eps: float) -> None:
+        self.at, self.eps = slice(1, 2 * order, 2), eps
+
+    def __call__(self, t: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, None, None]:
+        rms = (t[:, self.at] + self.eps).rsqrt()
+        return torch.cat([bias.to(t.dtype).expand(len(t), 1), weight.to(t.dtype) * rms], 1), None, None
+
+    def values(self, t: Array, weight: Array, bias: Array) -> tuple[Array, None, None]:
+        self.t, self.weight, self.rms = t, weight, (t[:, self.at] + self.eps) ** -0.5
+        return np.concatenate([np.broadcast_to(bias, (len(t), 1)), weight * self.rms], 1), None, None
+
+    def adjoint(self, gc: Array, gcenter: Array | None, grscale: Array | None) -> tuple[Array, Array, Array]:  # noqa: ARG002
+        gt = np.zeros_like(self.t)
+        gt[:, self.at] = -0.5 * self.rms**3 * self.weight * gc[:, 1:]
+        return gt, (gc[:, 1:] * self.rms).sum(0), gc[:, :1].sum(0)
 
 
 activations.register(PolyNorm.name, PolyNorm)

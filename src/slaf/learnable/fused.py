@@ -18,7 +18,7 @@ from .statistics import InputStatistics, TermStatistics
 if TYPE_CHECKING:
     from .slaf import SLAF
 
-__all__ = ["evaluated", "trained"]
+__all__ = ["evaluated", "measured_batch", "trained", "unit_of"]
 
 FAR, SMALL, LARGE, CONSTANT = 1.0, 0.04, 6.0, 1e-12
 """Moments hold their digits where the batch's mean lies within ``FAR`` of its variance from where they were taken, and that variance
@@ -50,7 +50,7 @@ def trained(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
         return None
     if terms is not None and act.mixing is not None:
         return None
-    measured = _measured(act, x, shape, inputs, terms)
+    measured = measured_batch(act, x, shape, inputs, terms, _recurrence(act.basis, terms), act.num_terms)  # type: ignore[arg-type]
     if measured is None:
         return None
     return _folded(act, x, measured)
@@ -60,7 +60,7 @@ def _recurrence(basis: PolynomialBasis, terms: TermStatistics | None) -> Recurre
     return basis.recurrence if terms is not None or basis.evaluated_in is None else basis.evaluated_in
 
 
-def _unit(act: SLAF) -> float:
+def unit_of(act: SLAF) -> float:
     """u over (x - mean)/std: what a standardised input is multiplied by before the polynomial."""
     return 1.0 if act.input_statistics is None else act.basis.half_width / act.input_scale / _shrink(act)
 
@@ -69,11 +69,17 @@ def _shrink(act: SLAF) -> float:
     return act.basis.half_width if act.mixing is not None else 1.0
 
 
-def _measured(
-    act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStatistics | None, terms: TermStatistics | None
+def measured_batch(
+    act: SLAF,
+    x: Tensor,
+    shape: tuple[int, ...],
+    inputs: InputStatistics | None,
+    terms: TermStatistics | None,
+    recurrence: Recurrence,
+    degree: int,
 ) -> Measured | None:
     """The moments that the batch's statistics are made of, taken about the running mean if that is near, else about the batch's own."""
-    unit, recurrence = _unit(act), _recurrence(act.basis, terms)  # type: ignore[arg-type]
+    unit = unit_of(act)
     count = 2 if terms is None else 2 * act.num_terms
     if inputs is not None:
         center, rstd = inputs.frozen()
@@ -82,14 +88,14 @@ def _measured(
         rstd = 1 / std
     else:
         return None
-    measured = measure(x, count, shape, center, rstd * unit, recurrence, act.num_terms)
+    measured = measure(x, count, shape, center, rstd * unit, recurrence, degree)
     if measured is None or _accurate(measured, unit):
         return measured
     with torch.no_grad():
         dims = [d for d in range(x.dim()) if shape[d] == 1]
         std, center = (t.reshape(-1).double() for t in torch.std_mean(x.float(), dims, correction=0, keepdim=True))
         std = torch.where(std > 1e-6 * center.abs() + 1e-30, std, torch.ones_like(std))
-    return measure(x, count, shape, center, unit / std, recurrence, act.num_terms)
+    return measure(x, count, shape, center, unit / std, recurrence, degree)
 
 
 @QUIET
@@ -123,7 +129,7 @@ def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
             constant = torch.nn.functional.pad(bias[:, None], (0, weight.shape[1]))
             c = constant + weight @ act.mixing.matrix
             weight, bias = c[:, 1:], c[:, 0]
-    fold = BatchFold(measured, inputs, running, terms, _unit(act), factor, repeat)
+    fold = BatchFold(measured, inputs, running, terms, unit_of(act), factor, repeat)
     y = normalized(x, measured, fold, weight, bias)
     if terms is not None:
         terms.update(*fold.term_statistics())
@@ -132,7 +138,7 @@ def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
 
 def _about_the_map(act: SLAF, x: Tensor, measured: Measured, running: tuple[Tensor, Tensor] | None) -> Measured:
     """Moments where the terms are normalised: anew if the map has moved far, since coefficients elsewhere would be huge and cancel."""
-    unit, inputs = _unit(act), act.input_statistics
+    unit, inputs = unit_of(act), act.input_statistics
     assert inputs is not None
     with torch.no_grad():
         center, rstd = inputs.standardizing(*mean_and_var(measured, measured.t), running)

@@ -17,6 +17,7 @@ from slaf.kernels.dispatch import dense, transformed
 from slaf.kernels.pieces import Cells, piecewise
 from slaf.kernels.series import standardize, working_dtype
 
+from .fused_bumps import evaluated
 from .initialization import squash_to_domain
 from .statistics import small_dtype
 
@@ -39,9 +40,14 @@ class Summed:
 
     def forward(self, act: SLAF, x: Tensor) -> Tensor:
         x = dense(x)
-        shape, (a, b) = act.sharing.shape(x, act.sharing.sites), act.coefficients()
+        shape = act.sharing.shape(x, act.sharing.sites)
+        training = act.training and act.input_statistics is not None and act.has_statistics_for(x)
+        fused = evaluated(act, x, shape, training)
+        if fused is not None:
+            return fused
+        a, b = act.coefficients()
         theta = torch.cat([b[:, None], a], 1)
-        if act.training and act.input_statistics is not None and act.has_statistics_for(x):
+        if training and act.input_statistics is not None:
             center, rscale = act.input_statistics.batch(x, shape)
             return self._sum(act, x, theta, shape, center, rscale / act.input_scale)
 

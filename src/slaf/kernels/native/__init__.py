@@ -19,7 +19,7 @@ FAMILIES = {"power": 0, "chebyshev": 1}
 FORMS = {"even": 0, "per_term": 1, "joint": 2, "square": 3}
 ISAS = ("avx512", "avx2", "portable")
 
-_INT, _LONG, _POINTER = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+_INT, _LONG, _DOUBLE, _POINTER = ctypes.c_int, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 _SHAPE = (_INT, _LONG, _LONG, _LONG)  # dtype, n, c, s
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     # x, y, shape, family, degree, coef, center, rscale, threads
@@ -35,9 +35,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     # x, g, gx, shape, form, numerator and denominator degree, num, den, gnum, gden, threads
     "rational_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _INT, *(_POINTER,) * 4, _INT),
     # x, y, shape, family, degree, rows, factor, position, weight, bias, center, rscale, table, threads
-    "sites_series_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _LONG, ctypes.c_double, *(_POINTER,) * 6, _INT),
+    "sites_series_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 6, _INT),
     # x, g, gx, shape, family, degree, rows, factor, position, gweight, gbias, table, threads
-    "sites_series_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _LONG, ctypes.c_double, *(_POINTER,) * 4, _INT),
+    "sites_series_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 4, _INT),
     # x, y, shape, form, numerator and denominator degree, rows of both, position, num, den, table, threads
     "sites_rational_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _INT, _LONG, _LONG, *(_POINTER,) * 4, _INT),
     # x, g, gx, shape, form, numerator and denominator degree, rows of both, position, gnum, gden, table, threads
@@ -50,6 +50,20 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "hinges_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _POINTER, _INT),
     # x, g, gx, shape, count, parameters, sums, threads
     "hinges_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, *(_POINTER,) * 2, _INT),
+    # x, y, shape, channels last, groups, raw, eps, weight, v, bias, stats, threads
+    "gate_norm_forward": (*(_POINTER,) * 2, *_SHAPE, _INT, _LONG, _INT, _DOUBLE, *(_POINTER,) * 4, _INT),
+    # x, g, gx, shape, channels last, groups, raw, weight, v, stats, sums, threads
+    "gate_norm_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _LONG, _INT, *(_POINTER,) * 4, _INT),
+    # x, shape, channels last, out, threads
+    "sample_spreads": (_POINTER, *_SHAPE, _INT, _POINTER, _INT),
+    # step, x, g, out, shape, channels last, rows, sums, threads
+    "quotient_norm": (_INT, *(_POINTER,) * 3, *_SHAPE, _INT, *(_POINTER,) * 2, _INT),
+    # x, y, shape, terms, spacing, width, coef, center, rscale, threads
+    "bumps_forward": (*(_POINTER,) * 2, *_SHAPE, _INT, _DOUBLE, _DOUBLE, *(_POINTER,) * 3, _INT),
+    # x, g, gx, shape, terms, spacing, width, coef, center, rscale, gcoef, slopes, threads
+    "bumps_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _DOUBLE, _DOUBLE, *(_POINTER,) * 5, _INT),
+    # x, g, gx, shape, terms, spacing, width, coef, center, rscale, line, threads
+    "bumps_input": (*(_POINTER,) * 3, *_SHAPE, _INT, _DOUBLE, _DOUBLE, *(_POINTER,) * 4, _INT),
 }
 
 

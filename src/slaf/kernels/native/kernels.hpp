@@ -11,6 +11,8 @@ namespace slaf {
 constexpr int MAX_DEGREE = 15;
 constexpr int MAX_MOMENTS = 30;
 constexpr int MAX_RATIONAL = 21;  // coefficients of a quotient of degrees 10 and 10
+constexpr int MAX_BUMPS = 32;
+constexpr double MAX_BUMP_EXPONENT = 40;  // of the largest factor that rbf.hpp takes out of a Gaussian
 constexpr int UNROLLED = 9;  // up to this degree, at most, kernels have no loop over the terms
 
 // ``degree``, ``count``: for the kernels that are not unrolled; the others know theirs.
@@ -88,6 +90,17 @@ struct HingesKernels {
                           const float* table, float* sums);
 };
 
+// One function of x, or of x and g, with parameters of a row or, in ``table``, of every column; see elementwise.hpp.
+typedef void RowElementwise(const float* x, const float* g, float* out, int64_t n, int terms, const float* parameters, double* sums);
+typedef void ColumnElementwise(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, int terms,
+                               const float* table, float* sums);
+
+struct Elementwise {
+  RowElementwise* row;
+  ColumnElementwise* column;
+  bool writes;
+};
+
 struct Kernels {
   const char* name;
   int unrolled;
@@ -96,6 +109,8 @@ struct Kernels {
   RationalKernels rational[4][2];          // by form; degrees (5, 4), any
   PiecesKernels pieces[4][3];              // by degree 1, 2, 3, any; up to 16, 32 and MAX_CELLS cells
   HingesKernels hinges[2];                 // none, any
+  Elementwise gate[3], quotient[3];        // of norm_act: forward, sums, gradient of x
+  Elementwise bumps[3][3];                 // by terms: 8, 11, any; forward, backward, gradient of x
   void (*widen[2])(const uint16_t* from, float* to, int64_t n);   // bfloat16, float16
   void (*narrow[2])(const float* from, uint16_t* to, int64_t n);
 };

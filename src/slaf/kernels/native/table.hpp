@@ -4,8 +4,10 @@
 #include "hinges.hpp"
 #include "kernels.hpp"
 #include "moments.hpp"
+#include "norm_act.hpp"
 #include "pieces.hpp"
 #include "rational.hpp"
+#include "rbf.hpp"
 #include "series.hpp"
 
 namespace {
@@ -83,6 +85,9 @@ struct Filled : slaf::Kernels {
     fill_pieces<ANY>(pieces[3]);
     hinges[0] = hinges_kernels<0>();
     hinges[1] = hinges_kernels<ANY>();
+    fill_bumps<8>(bumps[0]), fill_bumps<11>(bumps[1]), fill_bumps<ANY>(bumps[2]);
+    gate[0] = elementwise<GateForward>(), gate[1] = elementwise<GateSums>(), gate[2] = elementwise<GateInput>();
+    quotient[0] = elementwise<QuotientForward>(), quotient[1] = elementwise<QuotientSums>(), quotient[2] = elementwise<QuotientInput>();
     widen[0] = widen_bfloat16, widen[1] = widen_float16;
     narrow[0] = narrow_bfloat16, narrow[1] = narrow_float16;
   }

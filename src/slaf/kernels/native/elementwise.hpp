@@ -1,0 +1,65 @@
+// Kernels of a function of one element: from an Op to its loops along rows and across columns.
+//
+// An Op has WIDTH, the most parameters; SUMS, the most sums; READS and WRITES, whether it reads g and writes; width(terms) and
+// sums(terms), how many of them there are; and value(terms, parameter, x, g, add): parameter(j), add(j, term). Where x and g are padded
+// with zeros its terms must be 0.
+#pragma once
+#include "series.hpp"
+
+namespace {
+
+template <class Op>
+void elementwise_row(const float* x, const float* g, float* out, int64_t n, int terms, const float* parameters, double* sums) {
+  const Constants<Op::WIDTH> c(parameters, Op::width(terms));
+  auto parameter = [&c](int j) { return c.c[j]; };
+  for (int64_t start = 0; start < n; start += RUN) {
+    const int64_t end = n - start < RUN ? n : start + RUN;
+    vf s[Op::SUMS + 1] = {};
+    auto add = [&s](int j, vf term) { s[j] += term; };
+    int64_t i = start;
+    for (; i + W <= end; i += W) {
+      const vf y = Op::value(terms, parameter, load(x + i), Op::READS ? load(g + i) : vf{}, add);
+      if (Op::WRITES) store(out + i, y);
+    }
+    if (i < end) {
+      const int count = (int)(end - i);
+      const vf y = Op::value(terms, parameter, load_part(x + i, count), Op::READS ? load_part(g + i, count) : vf{}, add);
+      if (Op::WRITES) store_part(out + i, y, count);
+    }
+    for (int j = 0; j < Op::sums(terms); ++j) sums[j] += total(s[j]);
+  }
+}
+
+template <class Op>
+void elementwise_column(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, int terms, const float* table,
+                        float* sums) {
+  auto step = [=](auto together, int64_t i, int64_t at, int64_t to) {
+    constexpr int R = decltype(together)::value;
+    const Table t{table + at};
+    vf s[Op::SUMS + 1] = {};
+    auto parameter = [&t](int j) { return t(j, 0); };
+    auto add = [&s](int j, vf term) { s[j] += term; };
+    for (int r = 0; r < R; ++r) {
+      const int64_t place = i + r * ld;
+      const vf y = Op::value(terms, parameter, load(x + place), Op::READS ? load(g + place) : vf{}, add);
+      if (Op::WRITES) store(out + place, y);
+    }
+    for (int j = 0; j < Op::sums(terms); ++j) store(sums + to + j * LINE, load(sums + to + j * LINE) + s[j]);
+  };
+  sweep(rows, ld, groups, Op::width(terms), Op::sums(terms), step);
+}
+
+template <class Op>
+constexpr slaf::Elementwise elementwise() {
+  return {elementwise_row<Op>, elementwise_column<Op>, Op::WRITES};
+}
+
+template <int PARAMETERS, int TERMS, bool G, bool OUT>
+struct Fixed {
+  static constexpr int WIDTH = PARAMETERS, SUMS = TERMS;
+  static constexpr bool READS = G, WRITES = OUT;
+  static constexpr int width(int) { return PARAMETERS; }
+  static constexpr int sums(int) { return TERMS; }
+};
+
+}  // namespace

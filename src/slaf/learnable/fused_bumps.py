@@ -1,0 +1,66 @@
+"""SLAF over Gaussian radial basis functions on the native kernels: the function that :mod:`.summed` defines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from slaf.bases.gaussian import uniform_centres
+from slaf.bases.rbf import RBF
+from slaf.core.sharing import broadcast
+from slaf.kernels.rbf import POWER, Grid, bumps, fixed_map
+from slaf.kernels.series import standardize, working_dtype
+
+from .fused import measured_batch, unit_of
+from .fused_fold import BatchFold, mean_and_var
+
+if TYPE_CHECKING:
+    from .slaf import SLAF
+
+__all__ = ["evaluated"]
+
+
+def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> Tensor | None:
+    """f(x), by the statistics of this batch, which it counts, if ``training``; ``None`` where the definition must run."""
+    inputs = act.input_statistics
+    if torch.compiler.is_compiling() or not isinstance(act.basis, RBF) or act.squash != "none" or act.gate is not None:
+        return None
+    grid = Grid(act.num_terms, uniform_centres(act.basis.domain, act.num_terms)[1], act.basis.width)
+    if not grid.fits() or (training and inputs is not None and inputs.ranks is not None):
+        return None
+    running = None
+    if training and inputs is not None:
+        measured = measured_batch(act, x, shape, inputs, None, POWER, 1)
+        if measured is None:
+            return None
+        inputs.update(*mean_and_var(measured, measured.t))
+        running = inputs.running_map((-1,))
+    else:
+        center, rscale = _frozen(act)
+        measured, inputs = fixed_map(x, shape, center, rscale), None
+        if measured is None:
+            return None
+    repeat = act.sharing.sites // act.sharing.count if act.sharing.share == "group" else 1
+    fold = BatchFold(measured, inputs, running, None, unit_of(act), act.coefficient_scale, repeat)
+    basis, count = act.basis, act.num_terms
+
+    def definition(x: Tensor, c: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
+        work = working_dtype(x.dtype)
+        c = broadcast(c, shape if len(c) > 1 else (1,) * x.dim()).to(work)
+        u = standardize(x, center.to(work), rscale.to(work))
+        return (basis.combine(u, c[1:], count) + c[0]).to(x.dtype)
+
+    return bumps(x, grid, measured, fold, act.weight, act.bias, definition)
+
+
+def _frozen(act: SLAF) -> tuple[Tensor, Tensor]:
+    """u over x: center and scale, (sites,), float64."""
+    half_width, sites = act.basis.half_width, act.sharing.sites
+    if act.input_statistics is not None:
+        center, rscale = act.input_statistics.frozen()
+        return center, rscale * (half_width / act.input_scale)
+    middle, rate = act.fixed_map() if act.interval is not None else (0.0, 1 / act.input_scale)
+    center, rscale = (torch.full((sites,), v, dtype=torch.float64, device="cpu") for v in (middle, rate * half_width))
+    return center, rscale
