@@ -337,3 +337,58 @@ def test_progress_and_state_are_checked(net, x) -> None:
     with pytest.raises(SlafError, match="must be an annealing's state_dict"):
         annealing.load_state_dict({"version": 1})
     assert annealing.progress == 0
+
+
+def digits_like() -> tuple[Tensor, Tensor]:
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
+    return x, (x[:, 0] > 0).long()
+
+
+def test_the_loop_takes_it_to_the_end(net) -> None:
+    data = digits_like()
+    recipe = slaf.train.Recipe(epochs=2, batch_size=16, lr=1e-2)
+    annealing = slaf.anneal(net, {"silu": "hardswish"}, example=data[0], distill=1.0, range_penalty=0.1, interval=(-0.5, 0.5))
+    seen = []
+    watch = annealing.model.register_forward_hook(lambda *_: seen.append((annealing.progress, *annealing.alphas.values())))
+    trace = slaf.train.train(annealing.model, data, F.cross_entropy, recipe, seed=1, annealing=annealing)
+    watch.remove()
+    assert [s[0] for s in seen] == pytest.approx([k / 6 for k in range(6)])
+    assert trace.history["annealed"] == pytest.approx([0.5, 1.0])
+    assert all(value > 0 for value in trace.history["penalty"])
+    assert annealing.progress == 1
+    annealing.finish()
+
+
+def test_the_loop_goes_on_from_where_it_is_and_computes_what_a_loop_by_hand_does(net) -> None:
+    x, y = digits_like()
+    recipe = slaf.train.Recipe(epochs=3, batch_size=64, lr=1e-2)
+    results = []
+    for by_hand in (False, True):
+        annealing = slaf.anneal(net, {"silu": "hardswish"}, example=x, distill=1.0)
+        annealing.progress = 0.4
+        if by_hand:
+            optimizer = torch.optim.Adam(slaf.param_groups(annealing.model), 1e-2)
+            order = slaf.train.generator(1, "batches")
+            for _ in range(3):
+                rows = torch.randperm(len(x), generator=order)
+                output = annealing.model(x[rows])
+                optimizer.zero_grad()
+                (F.cross_entropy(output, y[rows]) + annealing.distillation(x[rows], output)).backward()
+                optimizer.step()
+                annealing.step(0.2)
+        else:
+            slaf.train.train(annealing.model, (x, y), F.cross_entropy, recipe, seed=1, annealing=annealing)
+        assert annealing.progress == 1
+        results.append(annealing.finish().eval()(x))
+    assert torch.allclose(*results, atol=1e-5)
+
+
+def test_the_loop_wants_the_annealings_own_model(net) -> None:
+    data = digits_like()
+    annealing = slaf.anneal(net, {"silu": "hardswish"}, example=data[0])
+    with pytest.raises(SlafError, match=r"model must be annealing\.model"):
+        slaf.train.train(net, data, F.cross_entropy, slaf.train.Recipe(epochs=1, batch_size=8), annealing=annealing)
+    with pytest.raises(SlafError, match="data is empty"):
+        slaf.train.train(
+            annealing.model, (torch.zeros(0, 6), torch.zeros(0)), F.cross_entropy, slaf.train.Recipe(1, 8), annealing=annealing
+        )

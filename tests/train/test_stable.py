@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from slaf.core import SlafError
-from slaf.train import boundary_loss, clip_selectively, clippable, distillation_loss
+from slaf.train import Recipe, boundary_loss, clip_selectively, clippable, distillation_loss, train
 
 
 def test_the_boundary_loss_counts_half_widths_outside() -> None:
@@ -54,3 +54,20 @@ def test_distillation_keeps_the_teacher_out_of_the_graph() -> None:
     assert teacher.grad is None
     with pytest.raises(SlafError, match="distance must be"):
         distillation_loss(output, teacher, "cosine")
+
+
+def test_the_loop_clips_selectively() -> None:
+    x, y = torch.randn(32, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(32, 2)
+
+    def moved(**options: bool) -> dict[str, float]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+        before = {n: p.detach().clone() for n, p in model.named_parameters()}
+        train(model, (x, y), lambda a, b: 100 * (a - b).square().mean(), Recipe(1, 32, 1e-3, optimizer="sgd", clip=1e-3, **options))
+        return {n: (p.detach() - before[n]).norm().item() for n, p in model.named_parameters()}
+
+    plain, selective = moved(), moved(clip_selectively=True)
+    assert plain["1.weight"] < 1e-6 < 1e-4 < selective["1.weight"]
+    assert selective["2.weight"] < 1e-5
+    with pytest.raises(SlafError, match="clip_selectively needs clip"):
+        Recipe(1, 32, clip_selectively=True)

@@ -106,8 +106,10 @@ class Team(Alone):
     def backward(self, objective: Tensor) -> None:
         self.fabric.backward(objective)
 
-    def clip(self, parameters: list[nn.Parameter], limit: float) -> None:  # noqa: ARG002 - no other has a gradient
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+    def clip(self, parameters: list[nn.Parameter], limit: float) -> None:
+        # as fabric.clip_gradients, which takes all of the optimiser's parameters
+        self.fabric.strategy.precision.unscale_gradients(getattr(self.optimizer, "optimizer", self.optimizer))
+        super().clip(parameters, limit)
 
     def total(self, values: Tensor) -> Tensor:
         return self.fabric.all_reduce(values, reduce_op="sum")

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from slaf.core import SlafError
 
+from .annealed import Annealed, Anneals
 from .batches import rows_at_once
+from .clipping import clippable
 from .fabric import Alone, team
 from .recipe import Recipe
 from .seeds import derive, generator
@@ -30,7 +32,7 @@ class Trace:
     """What training left behind: one number per finished epoch and name, whether all of them are finite, and the steps taken.
 
     ``history`` holds ``"loss"`` (the task's, the mean over the epoch's samples while it learned), ``"lr"``, and where they apply
-    ``"penalty"`` and ``"valid_loss"``.
+    ``"penalty"`` (of an annealing too, its distillation included), ``"annealed"`` (its progress at the end) and ``"valid_loss"``.
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -48,6 +50,7 @@ def train(
     valid: tuple[Tensor, Tensor] | None = None,
     progress: bool = False,
     fabric: Any = None,
+    annealing: Anneals | None = None,
 ) -> Trace:
     """Train ``model`` in place, here or on all ranks of a ``fabric`` together.
 
@@ -70,6 +73,8 @@ def train(
         valid: inputs and targets whose loss is measured in evaluation mode after every epoch.
         progress: show a bar, if ``rich`` is installed.
         fabric: a launched ``lightning_fabric.Fabric``, as :func:`slaf.train.launch` hands out; its strategy is ddp or a single device.
+        annealing: of ``model``, made by ``slaf.anneal``: goes on from its progress to 1, step by step in equal parts; its penalty and
+            distillation are added to the loss. ``annealing.finish()`` is left to the caller.
 
     Raises:
         SlafError: no data, inputs and targets of different length, or nothing to train; fewer rows, or rows in a batch, than ranks; a
@@ -79,13 +84,15 @@ def train(
     held_out = None if valid is None else _checked("valid", valid)
     order, trace = generator(seed, "batches"), Trace()
     with team(fabric, model, recipe, len(x)) as member:
+        steps = recipe.epochs * len(_batches(torch.arange(len(x)), recipe.batch_size, recipe.drop_last, member.size))
+        annealed = None if annealing is None else Annealed(annealing, model, steps)
         x, y = x.to(member.device), y.to(member.device)
         held_out = held_out and (held_out[0].to(member.device), held_out[1].to(member.device))
         try:
-            with _own_noise(seed, member), _bar(recipe.epochs if progress and member.rank == 0 else 0) as show:
+            with _own_noise(seed, member), _bar(recipe.epochs if progress and member.rank == 0 else 0, annealing) as show:
                 for epoch in range(recipe.epochs):
                     model.train()
-                    numbers = _epoch(model, x, y, loss, recipe, member, order, epoch, trace)
+                    numbers = _epoch(model, x, y, loss, recipe, member, order, epoch, trace, annealed)
                     if held_out is not None:
                         numbers["valid_loss"] = _mean_loss(model, held_out, loss, member)
                     for name, value in numbers.items():
@@ -114,6 +121,7 @@ def _epoch(
     order: torch.Generator,
     epoch: int,
     trace: Trace,
+    annealed: Annealed | None,
 ) -> dict[str, float]:
     """One pass over the data; losses are summed as tensors, so that a GPU is waited for once an epoch and not once a step."""
     permutation = torch.randperm(len(x), generator=order).to(x.device)
@@ -121,15 +129,16 @@ def _epoch(
     optimizer = member.optimizer
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     alternation = Alternation(model, recipe.alternate_every) if recipe.routine == "alternating" else None
+    spared = {id(p) for p in parameters} - {id(p) for p in clippable(model)} if recipe.clip_selectively else set[int]()
     total, penalties = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
     rate = recipe.lr_at(epoch)
     for number, batch in enumerate(batches):
         rate = recipe.set_lr(optimizer, epoch + number / len(batches))
         mine = member.share(batch)
-        with member.autocast():
-            task = loss(member.model(x.index_select(0, mine)), y.index_select(0, mine))
+        task, added = _losses(member, x.index_select(0, mine), y.index_select(0, mine), loss, annealed, trace.steps)
         total += task.detach() * len(mine)
-        objective = member.weighted(task, len(mine), len(batch))
+        penalties += added.detach() * len(mine)
+        objective = member.weighted(task + added, len(mine), len(batch))
         if recipe.penalty is not None:
             penalty = recipe.penalty(model)
             penalties += penalty.detach() * len(mine)
@@ -138,7 +147,7 @@ def _epoch(
         member.backward(objective)
         active = alternation.turn(trace.steps) if alternation else parameters
         if recipe.clip is not None:
-            member.clip(active, recipe.clip)
+            member.clip([p for p in active if id(p) not in spared], recipe.clip)
         if recipe.separate_penalty is None:
             optimizer.step()
         else:
@@ -147,9 +156,20 @@ def _epoch(
     seen = sum(len(batch) for batch in batches)
     sums = member.total(torch.stack([total, penalties])).tolist()
     numbers = {"loss": sums[0] / seen, "lr": rate}
-    if recipe.penalty is not None:
+    if recipe.penalty is not None or annealed is not None:
         numbers["penalty"] = sums[1] / seen
+    if annealed is not None:
+        numbers["annealed"] = annealed.at(trace.steps)
     return numbers
+
+
+def _losses(member: Alone, x: Tensor, y: Tensor, loss: Loss, annealed: Annealed | None, step: int) -> tuple[Tensor, Tensor]:
+    """The task's loss of a batch, and what an annealing adds to it."""
+    if annealed is not None:
+        annealed.at(step)
+    with member.autocast():
+        output = member.model(x)
+        return loss(output, y), torch.zeros((), device=x.device) if annealed is None else annealed.added(x, output)
 
 
 def _batches(permutation: Tensor, size: int, drop_last: bool, ranks: int) -> list[Tensor]:
@@ -213,7 +233,7 @@ def _own_noise(seed: int, member: Alone) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bar(epochs: int) -> Iterator[OnEpoch | None]:
+def _bar(epochs: int, annealing: Anneals | None) -> Iterator[OnEpoch | None]:
     try:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError:
@@ -223,4 +243,9 @@ def _bar(epochs: int) -> Iterator[OnEpoch | None]:
         return
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as shown:
         task = shown.add_task("training", total=epochs)
-        yield lambda done, _, loss: shown.update(task, completed=done, description=f"loss {loss:.4g}")
+
+        def show(done: int, _: int, loss: float) -> None:
+            how_far = "" if annealing is None else f", annealed {annealing.progress:.0%}"
+            shown.update(task, completed=done, description=f"loss {loss:.4g}{how_far}")
+
+        yield show

@@ -34,7 +34,8 @@ class Recipe:
             from 0) the learning rate is 1e-3, from epoch 10 on 1e-4.
         optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"`` (with ``momentum``).
         weight_decay: of the weights; activations have none.
-        clip: largest global norm of the gradient, or ``None``.
+        clip: largest global norm of the gradient, or ``None``; with ``clip_selectively`` that of batch norms is neither counted nor scaled
+            (:func:`slaf.train.clip_selectively`).
         activation_lr_factor: the activations' learning rate over the weights', at all times.
         routine: ``"joint"``, or ``"alternating"``: weights and activations in turn, ``alternate_every`` steps each.
         penalty: added to the loss the optimiser sees.
@@ -52,6 +53,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0
     clip: float | None = None
+    clip_selectively: bool = False
     activation_lr_factor: float = 1.0
     routine: str = "joint"
     alternate_every: int = 1
@@ -67,6 +69,8 @@ class Recipe:
             _at_least_zero(name, getattr(self, name))
         if self.clip is not None and not (_is_number(self.clip) and self.clip > 0):
             raise SlafError(f"clip must be a positive number or None; got {self.clip!r}")
+        if self.clip_selectively and self.clip is None:
+            raise SlafError("clip_selectively needs clip, the largest norm of the gradient")
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("routine", self.routine, ROUTINES)
         if isinstance(self.schedule, str):
