@@ -1,0 +1,146 @@
+"""What an exchange of activations costs on the digits: accuracy before, after the bare swap, after tuning that, and after annealing.
+
+No activation is compared with another here, so it is no ``Study``: ``python benchmarks/exchange.py`` runs it and prints the tables.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slaf.compare.study import Data
+from slaf.core import SlafError, make, one_of
+from slaf.surgery import swap
+from slaf.surgery.annealing.recipes import Exchange
+from slaf.train import Recipe, derive, train
+
+from ._mlp import mlp, predict
+from .digits import Digits
+
+__all__ = ["ARMS", "NETWORKS", "ViT", "digits", "exchanged", "network", "table", "trained"]
+
+NETWORKS = ("vit", "cnn", "mlp")
+BEFORE = Recipe(epochs=40, batch_size=64, lr=2e-3, schedule="cosine", optimizer="adamw", weight_decay=1e-2)
+ARMS = ("before", "swapped", "tuned", "annealed")
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int, activation: str) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), make(activation), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.norm1(x)
+        x = x + self.attention(z, z, z, need_weights=False)[0]
+        return x + self.mlp(self.norm2(x))
+
+
+class ViT(nn.Module):
+    """A vision transformer of two blocks over the 16 patches of 2×2 pixels of an 8×8 image, the mean over patches read at the end.
+
+    Source: A. Dosovitskiy et al. (2021), An image is worth 16×16 words, arXiv:2010.11929 [from memory].
+    """
+
+    def __init__(self, activation: str, width: int = 32, depth: int = 2, heads: int = 4) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, width, 2, stride=2)
+        self.positions = nn.Parameter(0.02 * torch.randn(16, width))
+        self.blocks = nn.ModuleList(_Block(width, heads, activation) for _ in range(depth))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 64) pixels to (n, 10) logits."""
+        x = self.patches(x.reshape(-1, 1, 8, 8)).flatten(2).mT + self.positions
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x).mean(1))
+
+
+def network(kind: str, activation: str) -> nn.Module:
+    """An untrained network of one of ``NETWORKS`` around an activation; first weights from torch's global generator."""
+    one_of("network", kind, NETWORKS)
+    if kind == "vit":
+        return ViT(activation)
+    if kind == "mlp":
+        return mlp(lambda *_: make(activation), (64, 32, 32, 10))
+    convolutions = [nn.Conv2d(1, 8, 3, padding=1), make(activation), nn.Conv2d(8, 16, 3, stride=2, padding=1), make(activation)]
+    return nn.Sequential(nn.Unflatten(1, (1, 8, 8)), *convolutions, nn.Flatten(), nn.Linear(256, 10))
+
+
+def digits(seed: int) -> Data:
+    """The digits study's split of this seed."""
+    return Digits().data(seed, {"widths": ()})
+
+
+def trained(kind: str, activation: str, seed: int, data: Data, recipe: Recipe = BEFORE) -> nn.Module:
+    """A network trained with the old activation."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "init"))
+        model = network(kind, activation)
+    train(model, data.train, F.cross_entropy, recipe, seed=seed)
+    return model
+
+
+def exchanged(model: nn.Module, exchange: Exchange, data: Data, seed: int) -> dict[str, Any]:
+    """Accuracies (of 1) and losses on the test images by arm, and the drifts of the output.
+
+    ``swapped`` is the bare swap; ``tuned`` trains it like the annealing, equally many steps on the same batches at the same rates, with the
+    same distillation; ``annealed`` is the annealing, finished. ``model`` is left as it is.
+    """
+    example = [data.train[0][:256], data.train[0][256:512]]
+    recipe = exchange.training()
+    swapped = swap(model, exchange.rules(), example)
+    # a blend that is at its end from the first step on trains the swapped network, with the same loss
+    at_once = exchange.anneal(model, example)
+    at_once.progress = 1.0
+    gradual = exchange.anneal(model, example)
+    for annealing in (at_once, gradual):
+        train(annealing.model, data.train, F.cross_entropy, recipe, seed=seed, annealing=annealing)
+    arms = dict(zip(ARMS, (model, swapped, at_once.finish(), gradual.finish()), strict=True))
+    x, y = data.test
+    outputs = {name: predict(m, x) for name, m in arms.items()}
+    out: dict[str, Any] = {name: (output.argmax(1) == y).double().mean().item() for name, output in outputs.items()}
+    out |= {f"loss_{name}": F.cross_entropy(output, y).item() for name, output in outputs.items()}
+    out["drift_swapped"], out["drift_annealed"] = (arms[n].slaf_report.output.relative for n in ("swapped", "annealed"))  # type: ignore[union-attr]
+    return out
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Mean accuracy in points by exchange, and annealed minus each other arm, paired by seed, with a 95 % interval (Student's t).
+
+    Args:
+        rows: of :func:`exchanged`, with ``exchange``, ``network`` and ``seed``.
+
+    Raises:
+        SlafError: no rows.
+    """
+    if not rows:
+        raise SlafError("rows is empty; there is nothing to tabulate")
+    cases = dict.fromkeys((r["exchange"], r["network"]) for r in rows)
+    lines = [
+        "| exchange | network | seeds | " + " | ".join(ARMS) + " | annealed − swapped | annealed − tuned | annealed − before |",
+        "|---|---|" + "---:|" * 8,
+    ]
+    for name, kind in cases:
+        mine = [r for r in rows if (r["exchange"], r["network"]) == (name, kind)]
+        means = [f"{100 * statistics.mean(r[arm] for r in mine):.2f}" for arm in ARMS]
+        differences = [_paired(100 * (r["annealed"] - r[arm]) for r in mine) for arm in ("swapped", "tuned", "before")]
+        lines.append("| " + " | ".join([name, kind, str(len(mine)), *means, *differences]) + " |")
+    return "\n".join(lines)
+
+
+_T95 = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+
+
+def _paired(differences: Iterable[float]) -> str:
+    d = list(differences)
+    half = _T95[min(len(d), len(_T95)) - 1] * statistics.stdev(d) / math.sqrt(len(d)) if len(d) > 1 else math.inf
+    return f"{statistics.mean(d):+.2f} ± {half:.2f}"
