@@ -55,7 +55,8 @@ def AnnealCallback(annealing: Any, finish: bool = True) -> Any:  # noqa: N802 - 
 def _anneal_class() -> Any:
     class SlafAnneal(transformers_library().TrainerCallback):  # type: ignore[misc]
         def __init__(self, steering: Steering) -> None:
-            self.steering, self._hook, self._share = steering, None, 1
+            self.steering, self._share = steering, 1
+            self._hook: Any = None
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:  # noqa: ARG002
             self.steering.begin(model, state.max_steps, state.global_step)
