@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from . import raw
@@ -20,6 +21,7 @@ __all__ = ["POWER", "Grid", "bumps", "fixed_map"]
 
 POWER = Recurrence((1.0,), (0.0,))
 """What the moments of an input map are taken of."""
+POWER_FAMILY = 0
 MAX_TERMS, MAX_EXPONENT = 32, 40.0
 
 Definition = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -67,10 +69,16 @@ class _Bumps(Folded):
     @QUIET
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         layout, moves, (coef, center, rscale) = self.measured.layout, self.measured.t.shape[1] > 0, self.tables
-        gx, sums, slopes = raw.bumps_backward(x, g, layout, self.grid, coef, center, rscale, input_gradient=need_x and not moves)
+        again = moves and x.dtype != torch.float32  # a gradient in a half type is not to be rounded twice
+        gx, sums, slopes = raw.bumps_backward(x, g, layout, self.grid, coef, center, rscale, input_gradient=need_x and not again)
         gt, *others = self._adjoint(sums, slopes)
         if need_x and moves:
-            gx = raw.bumps_input(x, g, layout, self.grid, coef, center, rscale, self._q(gt))
+            q = self._q(gt)
+            if gx is None:
+                gx = raw.bumps_input(x, g, layout, self.grid, coef, center, rscale, q)
+            else:  # gx·1 + q(u), 1 being the slope of u/rscale
+                unit = torch.cat([torch.zeros_like(rscale), 1 / rscale], 1)
+                gx = raw.series_input(x, gx, layout, POWER_FAMILY, unit, q, center, rscale)
         return gx, *others
 
     def evaluated(self, x: Tensor, c: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
