@@ -27,7 +27,7 @@ from .trace import read
 __all__ = ["Program", "encrypted"]
 
 Array = NDArray[Any]
-NANOSECONDS = {"scaling": 5.0, "relinearisation": 12.0, "rescaling": 6.0}
+NANOSECONDS = {"scaling": 10.0, "relinearisation": 25.0, "rescaling": 25.0}
 """Measured on one core of a 2-core machine: per residue of a ciphertext, for a relinearisation per residue and level."""
 
 

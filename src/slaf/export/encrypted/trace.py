@@ -129,8 +129,8 @@ class _Reader(fx.Interpreter):
         if n.target in _SAME_METHODS:
             return None
         if n.target == "mean":
-            args, kwargs = n.args[1:], n.kwargs
-            return _affine(n.name, source, lambda t: t.mean(*args, **kwargs), x)
+            options: Any = (n.args[1:], n.kwargs)
+            return _affine(n.name, source, lambda t: t.mean(*options[0], **options[1]), x)
         raise self._refused(n)
 
     def _function(self, n: fx.Node, source: int, x: Tensor, inputs: list[fx.Node]) -> Affine | Polynomial | None:
@@ -142,7 +142,7 @@ class _Reader(fx.Interpreter):
             return _affine(n.name, source, lambda t: target(t, *args, **kwargs), x)
         if n.kwargs:
             raise self._refused(n, "with keyword arguments")
-        if target in (*_ADD, *_SUBTRACT) and len(inputs) == 2:
+        if target in (*_ADD, *_SUBTRACT) and sum(isinstance(a, fx.Node) and a in self.tensors for a in n.args) == 2:
             return self._sum(n, -1.0 if target in _SUBTRACT else 1.0)
         if target is torch.square or (target in _MULTIPLY and n.args == (inputs[0], inputs[0])):
             return _power(n.name, source, 2, x)
@@ -155,11 +155,12 @@ class _Reader(fx.Interpreter):
         raise self._refused(n)
 
     def _sum(self, n: fx.Node, sign: float) -> Affine:
-        first, second = (self.env[i] for i in n.args[:2])
+        pair: Any = n.args[:2]
+        first, second = (self.env[i] for i in pair)
         if first.shape != second.shape:
             raise self._refused(n, "of tensors of two shapes")
         size = first[0].numel()
-        sources = tuple(self.tensors[i] for i in n.args[:2])  # type: ignore[index]
+        sources = tuple(self.tensors[i] for i in pair)
         columns = np.stack([np.arange(size), size + np.arange(size)], 1).reshape(-1)
         return Affine(n.name, sources, 2 * np.arange(size + 1), columns, np.tile([1.0, sign], size), np.zeros(size))
 
