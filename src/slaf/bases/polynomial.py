@@ -163,10 +163,10 @@ class Polynomials:
         shift = substitute(POWERS, -self.center * self.rscale, self.rscale, times_u(POWERS, self.degree).to(self.center.device))
         return (powers[:, None, :] @ shift)[:, 0]
 
-    def in_chebyshev(self) -> Polynomials:
-        """The same polynomials as Σ_j c_j T_j((x - center)·rscale)."""
-        c = self.coefficients @ _constant(_in_family(self.recurrence, CHEBYSHEV, 1.0, self.degree), self.coefficients)
-        return Polynomials(c, self.center, self.rscale, CHEBYSHEV)
+    def in_chebyshev(self, half_width: float = 1.0) -> Polynomials:
+        """The same polynomials as Σ_j c_j T_j((x - center)·rscale/half_width)."""
+        c = self.coefficients @ _constant(_in_family(self.recurrence, CHEBYSHEV, half_width, self.degree), self.coefficients)
+        return Polynomials(c, self.center, self.rscale / half_width, CHEBYSHEV)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Values at ``x`` of shape (n,) or (n, sites): (n, sites)."""

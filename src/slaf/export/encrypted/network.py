@@ -74,6 +74,7 @@ class Polynomial:
 
     Attributes:
         index: of every feature, which of the polynomials it has.
+        ranged: whether they were fitted where the Chebyshev polynomials' argument is in [-1, 1]; a closed form holds everywhere.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Polynomial:
     center: Array
     rscale: Array
     index: Array
+    ranged: bool = True
 
     @property
     def degree(self) -> int:
@@ -117,7 +119,7 @@ class Network:
             if isinstance(step, Affine):
                 values.append(step(*(values[s] for s in step.sources)))
                 continue
-            if outside is not None:
+            if outside is not None and step.ranged:
                 outside[step.name] = float(np.mean(np.abs(step.mapped(values[step.source])) > 1 + 1e-9))
             values.append(step(values[step.source]))
         return values[-1]

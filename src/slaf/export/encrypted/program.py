@@ -193,6 +193,16 @@ class Program:
                 total += times * residues * NANOSECONDS[kind] * 1e-9
         return total
 
+    @property
+    def gigabytes(self) -> float:
+        """About how much memory the ciphertexts take at most, of what one layer reads and what it makes."""
+        largest = 0.0
+        before = float(self.network.features[0] * (self.parameters.levels + 1))
+        for _, _, features, depth in self.costs.layers:
+            size = features * (self.parameters.levels - depth + 1) * 1.5  # a product has three parts, not two
+            largest, before = max(largest, before + size), size
+        return largest * 16 * self.parameters.ring / 1e9
+
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         p = self.parameters
@@ -207,6 +217,7 @@ class Program:
             "products": sum(self.costs.products.values()),
             "scalings": sum(self.costs.scalings.values()),
             "estimated_seconds": self.seconds,
+            "estimated_gigabytes": self.gigabytes,
             "input_range": list(self.input_range),
             "layers": layers,
         }
@@ -216,7 +227,14 @@ class Program:
         width = max(len(n) for n, *_ in self.costs.layers)
         lines = [f"{n:<{width}}  {w}: {f} features, depth {d}" for n, w, f, d in self.costs.layers]
         sums = f"{known['levels']} levels, {known['products']} products of ciphertexts, {known['scalings']} with numbers"
-        return "\n".join([*lines, sums, str(self.parameters), f"{self.parameters.slots} images at a time, about {self.seconds:.0f} s"])
+        return "\n".join(
+            [
+                *lines,
+                sums,
+                str(self.parameters),
+                f"{self.parameters.slots} images at a time, about {self.seconds:.0f} s and {self.gigabytes:.1f} GB",
+            ]
+        )
 
 
 @contextmanager

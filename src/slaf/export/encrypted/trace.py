@@ -193,18 +193,20 @@ def _affine(name: str, source: int, f: Callable[[Tensor], Tensor], x: Tensor) ->
 
 def _power(name: str, source: int, exponent: int, x: Tensor) -> Polynomial:
     p = Polynomials(torch.eye(exponent + 1, dtype=torch.float64)[-1:], torch.zeros(1), torch.ones(1), POWERS)
-    return _of_polynomials(name, source, p, np.zeros(x[0].numel(), dtype=np.int64))
+    return _of_polynomials(name, source, p, np.zeros(x[0].numel(), dtype=np.int64), ranged=False)
 
 
 def _polynomial(name: str, source: int, act: Any, x: Tensor) -> Polynomial:
+    ranged = hasattr(act, "polynomial")
     try:
-        p = act.polynomial() if hasattr(act, "polynomial") else _symbolic(act)
+        p = act.polynomial() if ranged else _symbolic(act)
     except SlafError as error:
         raise SlafError(f"{name} ({act.name}) has no encrypted form: {error}") from error
     rows = len(p.coefficients)
     layout = act.sharing.shape(x, rows) if rows > 1 else (1,) * x.dim()
     index = torch.arange(rows).reshape(layout).expand(1, *x.shape[1:]).reshape(-1)
-    return _of_polynomials(name, source, p, index.numpy())
+    half_width = getattr(getattr(act, "basis", None), "half_width", 1.0)
+    return _of_polynomials(name, source, p.in_chebyshev(half_width), index.numpy(), ranged)
 
 
 def _symbolic(act: Any) -> Polynomials:
@@ -220,6 +222,6 @@ def _symbolic(act: Any) -> Polynomials:
     return Polynomials(c, torch.zeros(1), torch.ones(1), POWERS)
 
 
-def _of_polynomials(name: str, source: int, p: Polynomials, index: Any) -> Polynomial:
+def _of_polynomials(name: str, source: int, p: Polynomials, index: Any, ranged: bool) -> Polynomial:
     p = p.in_chebyshev()
-    return Polynomial(name, source, p.coefficients.numpy(), p.center.double().numpy(), p.rscale.double().numpy(), index)
+    return Polynomial(name, source, p.coefficients.numpy(), p.center.double().numpy(), p.rscale.double().numpy(), index, ranged)
