@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from slaf.studies.exchange import digits, exchanged, table, trained
-from slaf.surgery.annealing.recipes import EXCHANGES
+from slaf.surgery import EXCHANGES
 
 CASES = {
     "silu_to_hardswish": ("vit", "cnn"),

@@ -8,7 +8,7 @@ import torch
 import slaf
 from slaf.core import SlafError
 from slaf.studies.exchange import ARMS, digits, exchanged, network, table, trained
-from slaf.surgery.annealing.recipes import EXCHANGES, exchange
+from slaf.surgery import EXCHANGES, exchange
 from slaf.train import Recipe
 
 

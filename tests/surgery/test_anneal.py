@@ -104,6 +104,10 @@ def test_steps_add_up(net, x) -> None:
         annealing.step(1 / 7)
     assert annealing.progress == 1
     assert annealing.step(0.1) == 1
+    annealing.progress = 0.5
+    y = annealing.model(x)
+    annealing.step(0.25)
+    y.sum().backward()  # of α as it was
 
 
 def test_the_range_penalty_is_that_of_the_inputs() -> None:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from slaf.compare.study import Data
 from slaf.core import SlafError, make, one_of
-from slaf.surgery import swap
-from slaf.surgery.annealing.recipes import Exchange
+from slaf.surgery import Exchange, swap
 from slaf.train import Recipe, derive, train
 
 from ._mlp import mlp, predict
@@ -26,7 +25,7 @@ from .digits import Digits
 __all__ = ["ARMS", "NETWORKS", "ViT", "digits", "exchanged", "network", "table", "trained"]
 
 NETWORKS = ("vit", "cnn", "mlp")
-BEFORE = Recipe(epochs=40, batch_size=64, lr=2e-3, schedule="cosine", optimizer="adamw", weight_decay=1e-2)
+BEFORE = Recipe(epochs=40, batch_size=128, lr=4e-3, schedule="cosine", optimizer="adamw", weight_decay=1e-2)
 ARMS = ("before", "swapped", "tuned", "annealed")
 
 
@@ -96,7 +95,7 @@ def exchanged(model: nn.Module, exchange: Exchange, data: Data, seed: int) -> di
     same distillation; ``annealed`` is the annealing, finished. ``model`` is left as it is.
     """
     example = [data.train[0][:256], data.train[0][256:512]]
-    recipe = exchange.training()
+    recipe = exchange.training(BEFORE.batch_size)
     swapped = swap(model, exchange.rules(), example)
     # a blend that is at its end from the first step on trains the swapped network, with the same loss
     at_once = exchange.anneal(model, example)

@@ -4,7 +4,7 @@ freeze, fold, and expand a polynomial one.
 Imports every room below, none above. Exports to other runtimes are in ``export``.
 """
 
-from .annealing import Annealing, anneal
+from .annealing import EXCHANGES, Annealing, Exchange, anneal, exchange
 from .audit import audit
 from .comparison import SiteDrift, SwapReport
 from .drift import Drift, drift
@@ -19,9 +19,11 @@ from .sketch import Sketch
 from .swap import swap, unshare
 
 __all__ = [
+    "EXCHANGES",
     "Annealing",
     "Audit",
     "Drift",
+    "Exchange",
     "Multivariate",
     "Probe",
     "Site",
@@ -31,6 +33,7 @@ __all__ = [
     "anneal",
     "audit",
     "drift",
+    "exchange",
     "expand",
     "fold",
     "folded_sites",

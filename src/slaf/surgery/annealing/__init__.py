@@ -6,5 +6,6 @@ Which calls become what, and the fits, are ``surgery.plan``'s, as for ``swap``. 
 from .anneal import anneal
 from .annealing import Annealing, AnnealReport
 from .blend import Blend
+from .recipes import EXCHANGES, Exchange, exchange
 
-__all__ = ["AnnealReport", "Annealing", "Blend", "anneal"]
+__all__ = ["EXCHANGES", "AnnealReport", "Annealing", "Blend", "Exchange", "anneal", "exchange"]

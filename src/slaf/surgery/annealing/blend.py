@@ -70,8 +70,8 @@ class Blend(nn.Module):
             return _with_zero_gradients(self.old.forward(x), self.new)
         if self.phase == NEW:
             return _with_zero_gradients(self.new(x), self.old)
-        new = self.new(x)
-        return (1 - self.alpha) * self.old.forward(x.clone() if self._overwrites else x) + self.alpha * new
+        new, alpha = self.new(x), self.alpha.clone()  # a step, or DDP's broadcast, before backward changes the buffer
+        return (1 - alpha) * self.old.forward(x.clone() if self._overwrites else x) + alpha * new
 
     def taken(self) -> list[Tensor]:
         """The boundary losses of the calls since the last time."""
