@@ -369,7 +369,7 @@ def test_without_the_library_everything_runs_on_the_definition(monkeypatch):
     monkeypatch.setattr(native, "available", lambda: False)
     monkeypatch.setattr(native, "reason", lambda: "gone")
     torch.testing.assert_close(act(x), expected, rtol=1e-4, atol=1e-5)
-    assert str(slaf.kernels.backend()) == "reference: gone"
+    assert str(slaf.kernels.backend()).startswith("reference: gone")
     act.train()(x).sum().backward()
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from . import native
+from . import gpu, native
 
 __all__ = [
     "DTYPES",
@@ -26,6 +26,7 @@ __all__ = [
     "dense",
     "fits",
     "layout_of",
+    "on_gpu",
     "place",
     "readable",
     "refusal",
@@ -40,7 +41,7 @@ MAX_DEGREE = 15
 LARGE = 1 << 16
 """Elements from which on the difference is worth a warning."""
 
-_MODES = ("auto", "native", "reference")
+_MODES = ("auto", "native", "reference", "triton")
 _mode: ContextVar[str] = ContextVar("slaf_kernels", default="auto")
 _keys = torch._C._dispatch_keys  # looked up once: these run at every call
 _functorch_level = torch._C._functorch.maybe_current_level
@@ -72,16 +73,22 @@ def transformed() -> bool:
     )
 
 
+@lru_cache(maxsize=8)
+def _not_plain(device: str) -> int:
+    """The dispatch keys that no plain tensor of a device has."""
+    return ~_keys(torch.empty(0, device=device)).raw_repr()
+
+
 def wrapped(x: Tensor) -> bool:
     """Whether ``x`` is no plain strided tensor to torch's dispatcher: of a transform, lazily negated, a zero tensor, …"""
-    return bool(_keys(x).raw_repr() & _NOT_PLAIN)
+    return bool(_keys(x).raw_repr() & (_NOT_PLAIN if x.is_cpu else _not_plain(x.device.type)))
 
 
 def refusal(x: Tensor) -> str | None:
     """Why no kernel may see the memory of ``x``; ``None`` if it may. Reads no element.
 
-    Taken are plain tensors and parameters on the CPU, dense in any order of their dimensions, of float32, bfloat16 or float16, with one
-    dimension and one element or more.
+    Taken are plain tensors and parameters on the CPU or a CUDA device that Triton can use, dense in any order of their dimensions, of
+    float32, bfloat16 or float16, with one dimension and one element or more.
     """
     kind = type(x)
     plain = (kind is Tensor or kind is nn.Parameter) and x.dtype in DTYPES and not _keys(x).raw_repr() & _NOT_PLAIN
@@ -92,7 +99,11 @@ def refusal(x: Tensor) -> str | None:
     if x.layout is not torch.strided:
         return f"its layout is {x.layout}"
     if not x.is_cpu:
-        return f"it is on {x.device.type}"
+        if not x.is_cuda:
+            return f"it is on {x.device.type}"
+        if absent := gpu.reason(x.device):
+            return f"it is on {x.device.type}: {absent}"
+        plain = not wrapped(x)
     if x.dtype not in DTYPES:
         return f"its dtype is {x.dtype}"
     if not plain:
@@ -150,31 +161,44 @@ def layout_of(sizes: tuple[int, ...], strides: tuple[int, ...], *shapes: tuple[i
     return Layout(outer, prod(own_sizes), inner, dims, own_sizes)
 
 
-def place(x: Tensor, *shapes: tuple[int, ...]) -> Layout | None:
+def place(x: Tensor, *shapes: tuple[int, ...], cuda: bool = False) -> Layout | None:
     """Where the kernels find ``x`` and its θ of ``shapes``; ``None`` where the reference must run.
 
+    ``cuda`` says whether the caller's kernel runs on CUDA too.
+
     Raises:
-        RuntimeError: inside ``use("native")``, if the kernels cannot run.
+        RuntimeError: inside ``use("native")`` and ``use("triton")``, if the kernels cannot run.
     """
     if torch.compiler.is_compiling():  # first: a compiler sees nothing of what follows
         return None
     mode = _mode.get()
     if mode == "reference":
         return None
-    if not native.available():
-        reason: str | None = "the library is not there"
-    else:
+    reason = _missing(x) if cuda or not x.is_cuda else "there is no kernel of this kind for CUDA"
+    if reason is None:
         reason = "it is inside a transform or a tracer" if transformed() else refusal(x)
     if reason is None:
         found = layout_of(x.shape, x.stride(), *shapes)
         if found is not None:
             return found
         reason = "its memory does not hold the elements that share coefficients side by side"
-    if mode == "native":
-        raise RuntimeError(f"the native kernels cannot take the input of shape {tuple(x.shape)}: {reason}")
+    if mode != "auto":
+        raise RuntimeError(f"the {mode} kernels cannot take the input of shape {tuple(x.shape)}: {reason}")
     if reason is _NOT_DENSE and x.numel() >= LARGE:
         _warn_once(reason)
     return None
+
+
+def on_gpu(x: Tensor) -> bool:
+    """Whether the Triton kernels run, not the compiled ones."""
+    return x.is_cuda or _mode.get() == "triton"
+
+
+def _missing(x: Tensor) -> str | None:
+    """What the kernels for x's device lack; of a CUDA device :func:`refusal` says it."""
+    if not on_gpu(x):
+        return None if native.available() else "the library is not there"
+    return None if x.is_cuda or gpu.interpreted() else "Triton takes it only under its interpreter, TRITON_INTERPRET=1"
 
 
 def readable(theta: Tensor | None) -> bool:
@@ -186,7 +210,7 @@ def dense(x: Tensor) -> Tensor:
     """``x``, or a copy of it if it is a slice or an expanded tensor that a kernel would take otherwise: one pass more, differentiable."""
     if torch.compiler.is_compiling() or (x.layout is torch.strided and x.is_contiguous()):
         return x
-    if _mode.get() == "reference" or not native.available() or transformed():
+    if _mode.get() == "reference" or _missing(x) or transformed():
         return x
     return x.clone(memory_format=torch.preserve_format) if refusal(x) is _NOT_DENSE else x
 
@@ -205,7 +229,7 @@ def threads(numel: int) -> int:
 
 
 class Backend(NamedTuple):
-    """What runs on float32 CPU input.
+    """What runs, ``name`` to ``threads`` on the CPU.
 
     Attributes:
         name: ``"native"`` or ``"reference"``.
@@ -213,6 +237,7 @@ class Backend(NamedTuple):
         library: path of the native library, or ``None``.
         instruction_set: ``"avx512"``, ``"avx2"`` or ``"portable"``; ``None`` without a library.
         threads: as torch has them.
+        cuda: what runs on CUDA tensors: Triton's version, or why plain torch does.
     """
 
     name: str
@@ -220,11 +245,12 @@ class Backend(NamedTuple):
     library: str | None
     instruction_set: str | None
     threads: int
+    cuda: str
 
     def __str__(self) -> str:
         if self.name == "native":
-            return f"native: {self.library}, {self.instruction_set}, {self.threads} threads ({self.reason})"
-        return f"reference: {self.reason}"
+            return f"native: {self.library}, {self.instruction_set}, {self.threads} threads ({self.reason}); CUDA: {self.cuda}"
+        return f"reference: {self.reason}; CUDA: {self.cuda}"
 
 
 def backend() -> Backend:
@@ -233,19 +259,22 @@ def backend() -> Backend:
     library, isa = (native._library().library._name, native.isa()) if there else (None, None)
     mode, count = _mode.get(), torch.get_num_threads()
     if mode == "reference":
-        return Backend("reference", "inside slaf.kernels.use('reference')", library, isa, count)
+        inside = "inside slaf.kernels.use('reference')"
+        return Backend("reference", inside, library, isa, count, f"plain torch: {inside}")
     if not there:
-        return Backend("reference", native.reason(), None, None, count)
-    return Backend("native", "for dense float32, bfloat16 and float16 on the CPU; plain torch for everything else", library, isa, count)
+        return Backend("reference", native.reason(), None, None, count, gpu.describe())
+    why = "for dense float32, bfloat16 and float16 on the CPU; plain torch for everything else"
+    return Backend("native", why, library, isa, count, gpu.describe())
 
 
 @contextmanager
 def use(mode: str) -> Iterator[None]:
-    """Inside, run ``"reference"`` (plain torch), ``"native"`` (raise where a kernel cannot run) or ``"auto"``: for tests and debugging.
+    """Inside, run ``"reference"`` (plain torch), ``"native"`` (raise where a kernel cannot run), ``"triton"`` (the same with Triton, on
+    CPU tensors too under its interpreter) or ``"auto"``: for tests and debugging.
 
     Raises:
         ValueError: another mode.
-        RuntimeError: inside ``"native"``, an input that the kernels cannot take.
+        RuntimeError: inside ``"native"`` and ``"triton"``, an input that the kernels cannot take.
     """
     if mode not in _MODES:
         raise ValueError(f"mode must be one of {', '.join(_MODES)}; got {mode!r}")

@@ -47,7 +47,7 @@ class _Fused(torch.autograd.Function):
         x, *parameters = ctx.saved_tensors
         need = ctx.needs_input_grad[1:]
         same = ctx.memory == (x.shape, x.stride())  # hooks on saved tensors may have changed it
-        like = raw.gradient_like(g, x) if same and not torch.is_grad_enabled() and place(x) is not None else None
+        like = raw.gradient_like(g, x) if same and not torch.is_grad_enabled() and place(x, cuda=True) is not None else None
         if like is not None:
             return None, *ctx.kernel.gradients(x, like, need[0])
         return None, *_by_definition(ctx.kernel, (x, *parameters), need, g)

@@ -69,7 +69,7 @@ def measure(
 
     ``center`` and ``rscale`` (sites,) count as constants: nothing that is made of the moments depends on them, but for rounding.
     """
-    if count > 2 * MAX_DEGREE:
+    if count > 2 * MAX_DEGREE or x.is_cuda:  # there the fold would wait for the device, which the definition does not
         return None
     center, rscale = (t.detach().to(torch.float32).to(torch.float64) for t in (center, rscale))  # as the kernel sees them
     found = native_place(x, degree, recurrence, shape)

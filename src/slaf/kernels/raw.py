@@ -1,17 +1,19 @@
-"""The native kernels on tensors: the only place where pointers are taken. Every tensor here has passed ``dispatch.place``.
+"""The kernels on tensors: the only place where pointers are taken. Every tensor here has passed ``dispatch.place``.
 
 θ comes as (K, …), each of the K broadcasting against the input, and goes as a table (c, K); sums come back in float64.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from . import native
-from .dispatch import DTYPES, Layout, refusal, threads, wrapped
+from . import gpu, native
+from .dispatch import DTYPES, Layout, on_gpu, refusal, threads, wrapped
 
 __all__ = [
     "bumps_backward",
@@ -27,6 +29,7 @@ __all__ = [
     "moments",
     "pieces_backward",
     "pieces_forward",
+    "positions",
     "quotient_norm",
     "readable",
     "rows_table",
@@ -67,10 +70,10 @@ def rows_table(rows: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
 
 
 def readable(table: Tensor) -> Tensor:
-    """Dense, and where the input is: a table on another device has a pointer too."""
-    if type(table) is not Tensor or not table.is_cpu:
+    """Dense, and on a device that has kernels."""
+    if type(table) is not Tensor or not (table.is_cpu or table.is_cuda):
         where = table.device.type if type(table) is Tensor else type(table).__name__
-        raise RuntimeError(f"the parameters must be plain tensors on the CPU, where the input is; got {where}")
+        raise RuntimeError(f"the parameters must be plain tensors on the CPU or a CUDA device, where the input is; got {where}")
     return (table.resolve_neg() if table.is_neg() else table).contiguous()
 
 
@@ -128,23 +131,42 @@ def _run(name: str, *arguments: float | None) -> None:
         raise RuntimeError(f"slaf's kernel {name} refused its arguments; please report this")
 
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _by_device(function: _F) -> _F:
+    """The Triton kernel of the same name takes CUDA tensors; all tensors are on the device of ``x``, since a pointer does not tell."""
+    name = function.__name__
+
+    @wraps(function)
+    def run(x: Tensor, *arguments: Any, **options: Any) -> Any:
+        if torch.cuda.is_initialized():
+            for t in arguments:
+                if isinstance(t, Tensor) and t.device != x.device:
+                    raise RuntimeError(f"the parameters must be on the device of the input, {x.device}; got {t.device}")
+        return (gpu.function(name) if on_gpu(x) else function)(x, *arguments, **options)
+
+    return run  # type: ignore[return-value]
+
+
 def _head(x: Tensor, layout: Layout) -> tuple[int, int, int, int]:
     return DTYPES[x.dtype], layout.n, layout.c, layout.s
 
 
 def _position(layout: Layout) -> int | None:
-    """Where in memory each site lies; ``None`` where they lie in order."""
-    return None if len(layout.dims) < 2 else _pointer(_positions(layout))
+    return None if len(layout.dims) < 2 else _pointer(positions(layout))
 
 
 @lru_cache(maxsize=64)
-def _positions(layout: Layout) -> Tensor | None:
+def positions(layout: Layout) -> Tensor | None:
+    """Where in memory each site lies; ``None`` where they lie in order."""
     order = sorted(range(len(layout.dims)), key=layout.dims.__getitem__)
     if order == list(range(len(order))):
         return None
     return torch.arange(layout.c, device="cpu").reshape(layout.sizes).permute(order).reshape(-1)
 
 
+@_by_device
 def series_forward(x: Tensor, layout: Layout, family: int, coef: Tensor, center: Tensor | None, rscale: Tensor | None) -> Tensor:
     """Σ_j coef[k, j] φ_j((x - center[k])·rscale[k]) in the dtype and memory format of ``x``."""
     y = torch.empty_like(x)
@@ -156,6 +178,7 @@ def series_forward(x: Tensor, layout: Layout, family: int, coef: Tensor, center:
     return y
 
 
+@_by_device
 def series_backward(
     x: Tensor,
     g: Tensor,
@@ -181,6 +204,7 @@ def series_backward(
     return gx, gcoef, slopes
 
 
+@_by_device
 def series_input(
     x: Tensor, g: Tensor, layout: Layout, family: int, coef: Tensor, q: Tensor, center: Tensor | None, rscale: Tensor | None
 ) -> Tensor:
@@ -194,6 +218,7 @@ def series_input(
     return gx
 
 
+@_by_device
 def moments(x: Tensor, layout: Layout, family: int, count: int, center: Tensor | None, rscale: Tensor | None) -> Tensor:
     """The means of φ_1(u) … φ_count(u) over the elements of each of the c rows: (c, count)."""
     t = x.new_empty(layout.c, count, dtype=torch.float64)
@@ -204,6 +229,7 @@ def moments(x: Tensor, layout: Layout, family: int, count: int, center: Tensor |
 # -- parameters as modules hold them: rows of float32, each for sites / rows sites in a run ---------------------------------------
 
 
+@_by_device
 def sites_series_forward(
     x: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, center: Tensor | None, rscale: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -218,6 +244,7 @@ def sites_series_forward(
     return y, table
 
 
+@_by_device
 def sites_series_backward(
     x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, shape: torch.Size, table: Tensor, input_gradient: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
@@ -232,6 +259,7 @@ def sites_series_backward(
     return gx, gweight, gbias
 
 
+@_by_device
 def sites_rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None) -> tuple[Tensor, Tensor]:
     """P/Q, and the table that the backward pass reads; ``degree`` is Q's."""
     y, columns = torch.empty_like(x), num.shape[1] + (0 if den is None else den.shape[1])
@@ -244,6 +272,7 @@ def sites_rational_forward(x: Tensor, layout: Layout, form: int, degree: int, nu
     return y, table
 
 
+@_by_device
 def sites_rational_backward(
     x: Tensor,
     g: Tensor,

@@ -85,7 +85,7 @@ def native_place(x: Tensor, degree: int, recurrence: Recurrence, *shapes: tuple[
     code = None if torch.compiler.is_compiling() else recurrence.code
     if code is None or not 1 <= degree <= MAX_DEGREE:
         return None
-    layout = place(x, *[shape for shape in shapes if shape is not None])
+    layout = place(x, *[shape for shape in shapes if shape is not None], cuda=True)
     return None if layout is None else (layout, code)
 
 
