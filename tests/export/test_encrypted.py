@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -144,6 +145,12 @@ def test_features_that_are_constant_become_numbers():
     result = program.run(program.encrypt(keys, images()))
     assert isinstance(result.values[1], float)
     assert np.abs(program.decrypt(keys, result) - program.plain(images())).max() < 1e-5
+
+
+def test_without_tenseal_the_command_is_given(ready, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tenseal.sealapi", None)
+    with pytest.raises(SlafError, match=r'pip install "slaf\[encrypted\]"'):
+        ready[0].keys()
 
 
 def test_scales_are_exact_and_levels_run_out_as_counted(ready):

@@ -17,6 +17,7 @@ import slaf
 from slaf.compare.report.markup import text
 from slaf.core import SlafError
 from slaf.export.encrypted import Program, encrypted
+from slaf.export.encrypted.ckks import sealapi
 from slaf.learnable import SLAF
 from slaf.train import Recipe, train
 
@@ -108,6 +109,15 @@ def network(degree: int) -> nn.Sequential:
     )
 
 
+def learned(degree: int, data: tuple[Tensor, Tensor], epochs: int, seed: int) -> nn.Module:
+    """The polynomial network, trained as one from the start."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = network(degree)
+    train(model, data, F.cross_entropy, Recipe(epochs, 64, lr=3e-3, schedule="cosine", clip=1.0), seed=seed)
+    return model
+
+
 def demo(
     images: int = 100,
     degree: int = 4,
@@ -126,14 +136,12 @@ def demo(
         least = 2 if name == "degree" else 1
         if not least <= value <= most:
             raise SlafError(f"{name} must be from {least} to {most}; got {value}")
+    sealapi()  # before minutes of training, not after
     data = Digits().data(seed, {"widths": ()})
     (x, y), (x_test, y_test) = ((a.reshape(-1, 1, 8, 8), b) for a, b in (data.train, data.test))
     clock = _Clock()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = network(degree)
     say(f"training for {epochs} epochs on {len(x)} images")
-    train(model, (x, y), F.cross_entropy, Recipe(epochs, 64, lr=3e-3, schedule="cosine", clip=1.0), seed=seed)
+    model = learned(degree, (x, y), epochs, seed)
     clock("train")
     program = encrypted(model, x)
     say(str(program))

@@ -15,7 +15,7 @@ from slaf.core.extras import optional
 
 from .parameters import Parameters
 
-__all__ = ["Cipher", "Scheme", "from_bytes", "relinearised_if_used", "to_bytes"]
+__all__ = ["Cipher", "Scheme", "from_bytes", "relinearised_if_used", "sealapi", "to_bytes"]
 
 RELINEARISE_BEYOND = 40
 """Uses in one affine map from which three parts instead of two cost more than one relinearisation."""
