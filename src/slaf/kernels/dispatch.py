@@ -236,8 +236,9 @@ class Backend(NamedTuple):
         reason: why that.
         library: path of the native library, or ``None``.
         instruction_set: ``"avx512"``, ``"avx2"`` or ``"portable"``; ``None`` without a library.
-        threads: as torch has them.
+        threads: as many as torch has.
         cuda: what runs on CUDA tensors: Triton's version, or why plain torch does.
+        threads_of: ``"torch's OpenMP"``, or ``"own"``: a pool of the library, where that OpenMP is not found and in forked processes.
     """
 
     name: str
@@ -246,10 +247,12 @@ class Backend(NamedTuple):
     instruction_set: str | None
     threads: int
     cuda: str
+    threads_of: str | None = None
 
     def __str__(self) -> str:
         if self.name == "native":
-            return f"native: {self.library}, {self.instruction_set}, {self.threads} threads ({self.reason}); CUDA: {self.cuda}"
+            threads = f"{self.threads} threads: {self.threads_of}"
+            return f"native: {self.library}, {self.instruction_set}, {threads} ({self.reason}); CUDA: {self.cuda}"
         return f"reference: {self.reason}; CUDA: {self.cuda}"
 
 
@@ -257,14 +260,15 @@ def backend() -> Backend:
     """What the learned families run on, and why; ``print`` it."""
     there = native.available()
     library, isa = (native._library().library._name, native.isa()) if there else (None, None)
+    whose = ("torch's OpenMP" if native.threads_borrowed() else "own") if there else None
     mode, count = _mode.get(), torch.get_num_threads()
     if mode == "reference":
         inside = "inside slaf.kernels.use('reference')"
-        return Backend("reference", inside, library, isa, count, f"plain torch: {inside}")
+        return Backend("reference", inside, library, isa, count, f"plain torch: {inside}", whose)
     if not there:
         return Backend("reference", native.reason(), None, None, count, gpu.describe())
     why = "for dense float32, bfloat16 and float16 on the CPU; plain torch for everything else"
-    return Backend("native", why, library, isa, count, gpu.describe())
+    return Backend("native", why, library, isa, count, gpu.describe(), whose)
 
 
 @contextmanager

@@ -11,7 +11,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DTYPES", "FAMILIES", "FORMS", "ISAS", "available", "force_isa", "function", "isa", "reason"]
+import torch
+
+__all__ = [
+    "DTYPES",
+    "FAMILIES",
+    "FORMS",
+    "ISAS",
+    "available",
+    "borrow_threads",
+    "force_isa",
+    "function",
+    "isa",
+    "reason",
+    "threads_borrowed",
+]
 
 ABI = 1
 DTYPES = {"float32": 0, "bfloat16": 1, "float16": 2}
@@ -95,13 +109,30 @@ def _library() -> _Loaded:
             out.reason = f"{path.name} cannot be loaded: {error}"
             continue
         out.library, out.reason = library, ""
+        library.slaf_borrow_threads(_gomp_parallel())
         break
     return out
+
+
+def _gomp_parallel() -> int | None:
+    """The address of ``GOMP_parallel`` in the OpenMP runtime that torch is linked to and has loaded; ``None`` where there is none.
+
+    A look-up by the handle of torch's library searches what that depends on, so it finds the runtime that runs torch's own loops.
+    """
+    flags = getattr(os, "RTLD_NOLOAD", None)
+    if flags is None or not torch.backends.openmp.is_available():
+        return None
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), mode=flags | os.RTLD_LAZY)
+        return ctypes.cast(library.GOMP_parallel, _POINTER).value
+    except (OSError, AttributeError):
+        return None
 
 
 def _declare(library: Any) -> None:
     library.slaf_isa.restype = ctypes.c_char_p
     library.slaf_force_isa.argtypes = (ctypes.c_char_p,)
+    library.slaf_borrow_threads.argtypes, library.slaf_borrow_threads.restype = (_POINTER,), None
     for name, arguments in _SIGNATURES.items():
         entry = getattr(library, f"slaf_{name}")
         entry.argtypes, entry.restype = arguments, _INT
@@ -127,6 +158,18 @@ def force_isa(name: str | None) -> bool:
     """Run with another instruction set, for tests; ``None`` goes back to the best. False where the machine lacks it."""
     library = _library().library
     return library is not None and library.slaf_force_isa(None if name is None else name.encode()) == 0
+
+
+def threads_borrowed() -> bool:
+    """Whether the kernels run on the threads of torch's OpenMP, not on a pool of their own; false in a forked process."""
+    library = _library().library
+    return library is not None and bool(library.slaf_threads_borrowed())
+
+
+def borrow_threads(borrow: bool) -> bool:
+    """Take torch's OpenMP threads, or for tests our own; whether they are torch's then."""
+    _library().library.slaf_borrow_threads(_gomp_parallel() if borrow else None)
+    return threads_borrowed()
 
 
 def function(name: str) -> Any:

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <string.h>
 
+#include "pool.hpp"
+
 namespace slaf {
 namespace {
 
@@ -183,6 +185,11 @@ SLAF_EXPORT int slaf_force_isa(const char* name) {
   chosen.store(found);
   return OK;
 }
+
+// ``parallel``: the address of GOMP_parallel in the OpenMP runtime that the process already has; null: threads of our own.
+SLAF_EXPORT void slaf_borrow_threads(void* parallel) { borrow(reinterpret_cast<GompParallel*>(parallel)); }
+
+SLAF_EXPORT int slaf_threads_borrowed(void) { return borrowed(); }
 
 SLAF_EXPORT int slaf_series_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree,
                                     const float* coef, const float* center, const float* rscale, int threads) {

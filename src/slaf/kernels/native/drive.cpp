@@ -94,7 +94,7 @@ std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s)
   const int64_t samples = std::min(n, std::max(enough, fit >= c ? fit / c : up(1024, s))), channels = std::min(c, std::max<int64_t>(1, fit / samples));
   const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
   std::vector<double> partial(n_tiles * pieces * c * p.sums);
-  parallel(n_tiles * c_tiles * pieces, threads_for(p, n * c * s), [&](int64_t tile) {
+  parallel(n_tiles * c_tiles * pieces, threads_for(p, n * c * s), p.threads, [&](int64_t tile) {
     Buffers buffers;
     const int64_t piece = tile % pieces, ct = tile / pieces % c_tiles, nt = tile / pieces / c_tiles;
     const int64_t start = piece * TILE, length = std::min(TILE, s - start);
@@ -184,7 +184,7 @@ std::vector<double> drive_columns(const Access& a, const Columns& l) {
   const int64_t tall = std::min(rows, COLUMN_ROWS), wide = WIDE;
   const int64_t row_tiles = up(rows, tall), group_tiles = up(l.groups(), wide), size = l.groups() * p.sums * LINE;
   std::vector<float> partial((row_tiles + (rest > 0)) * size);
-  parallel(row_tiles * group_tiles + (rest > 0), threads_for(p, l.total), [&](int64_t tile) {
+  parallel(row_tiles * group_tiles + (rest > 0), threads_for(p, l.total), p.threads, [&](int64_t tile) {
     Buffers buffers;
     const int64_t rt = tile / group_tiles, first = tile % group_tiles * wide;
     const Block block = rt < row_tiles ? Block{rt * tall, std::min(tall, rows - rt * tall), first, std::min(l.period - first * LINE, wide * LINE)}
@@ -242,7 +242,7 @@ std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64
   const int64_t samples = std::min(n, up(std::max<int64_t>(TILE / channels, 2 * p.sums), once * s) * once);
   const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
   std::vector<double> partial(n_tiles * c * p.sums);
-  parallel(n_tiles * c_tiles, threads_for(p, n * c * s), [&](int64_t tile) {
+  parallel(n_tiles * c_tiles, threads_for(p, n * c * s), p.threads, [&](int64_t tile) {
     const int64_t size = channels * once * s, nt = tile / c_tiles, first = tile % c_tiles * channels;
     std::vector<float> memory(3 * size + BAND * channels * s);
     float *x = memory.data(), *g = x + size, *out = g + size, *band = out + size;

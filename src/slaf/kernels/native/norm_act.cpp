@@ -49,7 +49,7 @@ void by_blocks(const Whole& w, int64_t unit, F body) {
   const int64_t units = w.rows() / unit, together = w.last ? 1 : std::max<int64_t>(1, BLOCK / (unit * w.s));
   const int64_t blocks = (units + together - 1) / together;
   const bool few = blocks < w.threads;  // then a block's passes share the threads
-  parallel(blocks, few ? 1 : w.threads, [&](int64_t i) {
+  parallel(blocks, few ? 1 : w.threads, w.threads, [&](int64_t i) {
     const int64_t first = i * together * unit;
     body(Block{w, first, std::min(w.rows() - first, together * unit), few ? w.threads : 1});
   });

@@ -1,9 +1,14 @@
-// A persistent pool. No OpenMP: libgomp ends a forked child that uses it, and a second OpenMP beside torch's oversubscribes.
+// The threads: those of torch's OpenMP where they are lent, or a persistent pool.
+//
+// OpenMP's threads go on spinning for a while after their work, so that beside torch's a second pool would wait for a processor. Nothing
+// here is linked to an OpenMP: a second runtime in the process would oversubscribe it.
 #include "pool.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -20,10 +25,18 @@ constexpr int MAX_THREADS = 256;
 struct Job {
   const std::function<void(int64_t)>* work;
   int64_t tiles;
+  int wanted;
+  std::atomic<int> entered{0};
   std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
 
   void run() {
-    for (int64_t tile; (tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles;) (*work)(tile);
+    if (entered.fetch_add(1, std::memory_order_relaxed) >= wanted) return;
+    try {
+      for (int64_t tile; !failed && (tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles;) (*work)(tile);
+    } catch (const std::bad_alloc&) {  // the others still use the job: it is thrown when they have finished
+      failed = true;
+    }
   }
 };
 
@@ -80,14 +93,20 @@ class Pool {
   int open_ = 0, running_ = 0, size_ = 0;
 };
 
-// Never freed: its threads sleep in it until the process ends. A forked child has none of the threads, so it starts with a new pool.
+// Never freed: its threads sleep in it until the process ends.
 std::atomic<Pool*> current{nullptr};
+std::atomic<GompParallel*> lent{nullptr};
 
-Pool& pool() {
+// A forked child has no threads but its own, and OpenMP would wait there for those of its parent for ever.
+void forget_when_forked() {
 #if !defined(_WIN32)
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { current.store(nullptr); });
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { current = nullptr, lent = nullptr; });
   (void)registered;
 #endif
+}
+
+Pool& pool() {
+  forget_when_forked();
   Pool* found = current.load();
   if (found == nullptr) {
     Pool* made = new Pool;
@@ -97,20 +116,34 @@ Pool& pool() {
   return *found;
 }
 
-}  // namespace
-
-void parallel(int64_t tiles, int threads, const std::function<void(int64_t)>& work) {
-  Job job{&work, tiles};
-  if (threads > MAX_THREADS) threads = MAX_THREADS;
-  if (threads > tiles) threads = (int)tiles;
-  if (threads > 1) {
+void run(Job& job, int team) {
+  if (GompParallel* openmp = job.wanted > 1 ? lent.load() : nullptr) {
+    openmp([](void* data) { static_cast<Job*>(data)->run(); }, &job, (unsigned)team, 0);
+    return;
+  }
+  if (job.wanted > 1) {
     Pool& shared = pool();
     if (std::unique_lock<std::mutex> mine(shared.busy, std::try_to_lock); mine.owns_lock()) {
-      shared.run(job, threads - 1);
+      shared.run(job, job.wanted - 1);
       return;
     }
   }
   job.run();
+}
+
+}  // namespace
+
+void borrow(GompParallel* parallel) {
+  forget_when_forked();
+  lent = parallel;
+}
+
+bool borrowed() { return lent != nullptr; }
+
+void parallel(int64_t tiles, int wanted, int team, const std::function<void(int64_t)>& work) {
+  Job job{&work, tiles, (int)std::min<int64_t>({tiles, wanted, MAX_THREADS})};
+  run(job, team);
+  if (job.failed) throw std::bad_alloc();
 }
 
 }  // namespace slaf
