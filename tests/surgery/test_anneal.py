@@ -110,6 +110,27 @@ def test_steps_add_up(net, x) -> None:
     y.sum().backward()  # of α as it was
 
 
+class FunctionalPReLU(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.weight = nn.Linear(6, 4), nn.Parameter(torch.tensor([0.3]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.prelu(self.linear(x), self.weight)
+
+
+def test_the_weight_of_a_function_is_kept_and_moves_along(x) -> None:
+    model = nn.Sequential(FunctionalPReLU(), nn.Linear(4, 2))
+    annealing = slaf.anneal(model, {"prelu": "relu"}, example=x)
+    annealing.progress = 0.5
+    annealing.model(x).sum().backward()
+    assert model[0].weight.grad is None, "the original's"
+    half = annealing.model.bfloat16()(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    z = model[0].linear(x)
+    assert torch.allclose(half.float(), model[1](0.5 * F.prelu(z, model[0].weight) + 0.5 * z.relu()), atol=0.1)
+
+
 def test_the_range_penalty_is_that_of_the_inputs() -> None:
     model, x = nn.Sequential(nn.Tanh(), nn.Linear(2, 1)), torch.tensor([[0.5, 3.0], [-2.0, 0.0]])
     annealing = slaf.anneal(model, {"tanh": "rational(3,2)"}, example=x, range_penalty=0.1, interval=(-1.0, 2.0))

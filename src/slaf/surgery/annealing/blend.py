@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slaf.core import Activation
+from slaf.surgery.watching.elementwise import CalledFunction
 from slaf.train.boundary import boundary_loss
 
 __all__ = ["Blend", "Called"]
@@ -18,15 +19,24 @@ OLD, BOTH, NEW = "old", "both", "new"
 
 
 class Called(nn.Module):
-    """A function that is no module, as one; tensors that it holds (a functional PReLU's weight) stay as they were."""
+    """A function that is no module, as one; of tensors that it holds (a functional PReLU's weight) it keeps copies, which do not train."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        if isinstance(function, CalledFunction):
+            function = function.mapped(lambda held: held.detach().clone())
         self.function = [function]  # in a list, for it may hold a module, which is not this one's
 
     def forward(self, x: Tensor) -> Tensor:
         """function(x)."""
         return self.function[0](x)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Called:
+        """Its tensors go with the module to another device or dtype."""
+        super()._apply(fn, recurse)
+        if isinstance(self.function[0], CalledFunction):
+            self.function = [self.function[0].mapped(fn)]
+        return self
 
 
 class Blend(nn.Module):

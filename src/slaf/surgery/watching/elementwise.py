@@ -32,6 +32,13 @@ class CalledFunction:
         if "inplace" in self.keywords:
             self.keywords["inplace"] = False
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> CalledFunction:
+        """The same with its other tensors changed: moved, or detached."""
+        twin = copy.copy(self)
+        twin.args = [change(a) if isinstance(a, Tensor) else a for a in self.args]
+        twin.keywords = {k: change(v) if isinstance(v, Tensor) else v for k, v in self.keywords.items()}
+        return twin
+
     def __call__(self, x: Tensor) -> Tensor:
         args, keywords = list(self.args), dict(self.keywords)
         x = x.clone() if self.inplace else x
