@@ -24,7 +24,7 @@ def complete_activations(incomplete: str) -> list[str]:
     return sorted(f"{head}{comma}{name}" for name in names if name.startswith(last))
 
 
-_REGISTERS = re.compile(r"^ *@?(activation|register|activations\.register)\(", re.MULTILINE)
+_REGISTERS = re.compile(r"^(@?(activation|register)|activations\.register)\(|^for .*:\n    activations\.register\(", re.MULTILINE)
 _NAME = re.compile(r"""^@activation\(\s*\w+\(\s*(?:name\s*=\s*)?["'](\w+)["']|^    name(?::[^=\n]+)?\s*=\s*["'](\w+)["']""", re.MULTILINE)
 _TAGS = re.compile(r"\btags\s*=\s*[(\[]([^)\]]*)[)\]]")
 
