@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 ACTIVATION_ROOMS = ("slaf.zoo", "slaf.learnable", "slaf.layers")
 """The rooms whose modules register activations; the catalogue imports them when an activation is first asked for."""
