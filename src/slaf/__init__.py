@@ -36,6 +36,7 @@ _PUBLIC = {
     "list": "slaf.core:names",
     "make": "slaf.core",
     "param_groups": "slaf.train",
+    "polynomialize": "slaf.surgery",
     "rebuild": "slaf.surgery",
     "register": "slaf.core",
     "swap": "slaf.surgery",
@@ -85,6 +86,7 @@ __all__ = [
     "list",
     "make",
     "param_groups",
+    "polynomialize",
     "rebuild",
     "register",
     "swap",
@@ -117,5 +119,5 @@ if TYPE_CHECKING:
     from .export.api import export as export  # as for compare
     from .fit import identify
     from .learnable import SLAF, diagnose, from_formula
-    from .surgery import anneal, audit, expand, fold, freeze, rebuild, swap, undo
+    from .surgery import anneal, audit, expand, fold, freeze, polynomialize, rebuild, swap, undo
     from .train import param_groups

@@ -238,6 +238,10 @@ class SLAF(Activation):
         """``interval``, where it is given."""
         return self.interval
 
+    def stretch_to(self, low: float, high: float) -> None:
+        """The same coefficients on another interval: the function is stretched along x. For an activation with an interval."""
+        self.interval = self._config["interval"] = _checked_interval((low, high), {})
+
     def fixed_map(self) -> tuple[float, float]:
         """Center and 1/half-width of ``interval``."""
         low, high = self.interval  # type: ignore[misc]

@@ -12,6 +12,7 @@ from .expand import expand
 from .fold import fold, folded_sites
 from .freeze import freeze, unfolded_batch_norms
 from .multivariate import Multivariate
+from .polynomializing import PolynomialReport, multiplicative_depth, nonpolynomial_operations, polynomialize
 from .probe import Probe
 from .recipe import rebuild, undo
 from .site import Audit, Site
@@ -25,6 +26,7 @@ __all__ = [
     "Drift",
     "Exchange",
     "Multivariate",
+    "PolynomialReport",
     "Probe",
     "Site",
     "SiteDrift",
@@ -38,6 +40,9 @@ __all__ = [
     "fold",
     "folded_sites",
     "freeze",
+    "multiplicative_depth",
+    "nonpolynomial_operations",
+    "polynomialize",
     "rebuild",
     "swap",
     "undo",

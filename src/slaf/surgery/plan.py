@@ -19,14 +19,15 @@ from .audit import audit
 from .comparison import Compared, SiteDrift
 from .drift import drift_of, run
 from .edits import Edits, hand_over_hooks
-from .fitting.fit_to import Fitted, fit_to
+from .fitting.fit_to import OUTSIDE, Fitted, fit_to
 from .replacements import Replacement, install, number_format
 from .rules import Rules, choose
 from .site import Site
+from .sketch import Sketch
 from .targets import Slot, Target, targets
 from .watching.observe import batches, untouched
 
-__all__ = ["Change", "Plan", "as_it_is", "copied", "outputs", "plan"]
+__all__ = ["Change", "Plan", "as_it_is", "copied", "outputs", "plan", "refitted"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Plan:
 
 def plan(model: nn.Module, rules: Rules, example: Any, held_out: Any = None, share: str | None = None, outside: str = "linear") -> Plan:
     """Audit ``model``, choose by ``rules`` and fit; the arguments and errors are :func:`slaf.swap`'s. The model stays as it is."""
-    one_of("outside", outside, ("linear", "clamp"))
+    one_of("outside", outside, OUTSIDE)
     if share is not None:
         one_of("share", share, ("call", "module"))
     fitted_on, tested_on, held = _examples(example, held_out)
@@ -155,6 +156,12 @@ def copied(model: nn.Module) -> nn.Module:
     except Exception as problem:
         hint = "inplace=True changes the model itself, and slaf.undo reverts it"
         raise SlafError(f"slaf cannot copy the model ({problem}); {hint}") from None
+
+
+def refitted(slot: Slot, spec: str, inputs: Sketch) -> Activation:
+    """A new activation for a slot's old function, fitted on other inputs; one θ for all channels."""
+    site = slot.sites[0]
+    return fit_to(spec, _of_one_number(site), inputs, kinks=_kinks(site), outside="extrapolate").module
 
 
 def _fit(slot: Slot, outside: str, model: nn.Module, path: str) -> Fitted:

@@ -29,6 +29,12 @@ def record(model: nn.Module, replacements: Sequence[Replacement], edits: Edits) 
     model.__dict__.setdefault(EDITS, []).append((earlier, edits))
 
 
+def forget(model: nn.Module) -> None:
+    """Take away what :func:`record` wrote, and with it the old modules; what was swapped stays so."""
+    _keep(model, None)
+    model.__dict__.pop(EDITS, None)
+
+
 def _keep(model: nn.Module, recipe: dict[str, Any] | None) -> None:
     """Set the attribute, and the entry of a configuration that is saved with the weights, as transformers' is."""
     config = getattr(model, "config", None)

@@ -39,7 +39,8 @@ def swap(
         held_out: the same, for the drift; by default the last of several examples, which is then not fitted to, else the example.
         share: ``"call"``: every call of a shared module, or in a loop, gets an activation of its own; ``"module"``: one for all of them.
             By default a module without parameters is shared by chance and split, one with parameters stays shared.
-        outside: of the interval that was measured: ``"linear"`` goes on straight, ``"clamp"`` stays at the end's value.
+        outside: of the interval that was measured: ``"linear"`` goes on straight, ``"clamp"`` stays at the end's value,
+            ``"extrapolate"`` goes on as the family does.
         inplace: change ``model`` itself; :func:`undo` reverts it.
 
     Returns:

@@ -29,6 +29,7 @@ def anneal(
     settle: float = 0.0,
     distill: float = 0.0,
     distance: str = "kl",
+    teacher: nn.Module | None = None,
     range_penalty: float = 0.0,
     interval: tuple[float, float] | None = None,
     held_out: Any = None,
@@ -45,8 +46,8 @@ def anneal(
         schedule: α over a site's time: ``"linear"``, ``"cosine"``, or a function from [0, 1] to [0, 1], 0 to 0, 1 to 1, never back.
         order: ``"together"``; or ``"front_to_back"``: site after site in the order of the data, each in its equal share of the time.
         settle: share of the time, at the end, in which the new ones train alone, in [0, 1).
-        distill: weight of :meth:`Annealing.distillation`, the distance of the output from the original model's, of which a frozen copy is
-            kept; ``distance`` is ``"kl"`` (of logits) or ``"mse"``.
+        distill: weight of :meth:`Annealing.distillation`, the distance of the output from the original model's, or that of ``teacher``, of
+            which a frozen copy is kept; ``distance`` is ``"kl"`` (of logits) or ``"mse"``.
         range_penalty: weight of :meth:`Annealing.penalty`, the boundary loss of the inputs of every site, on ``interval``; by default
             each site's interval of the fit.
 
@@ -75,9 +76,9 @@ def anneal(
         raise SlafError(f"interval must be two numbers (low, high), low < high; got {interval!r}")
     planned = plan(model, rules, example, held_out, share, outside)
     changed = model if inplace else copied(model)
-    teacher = _frozen(changed) if distill else None
+    kept = _frozen(changed if teacher is None else teacher) if distill else None
     annealing = Annealing(changed, planned, interval, lambda t, n: at_sites(t, n, order, ramp, settle))
-    annealing._teacher, annealing.distill, annealing.distance, annealing.range_penalty = teacher, distill, distance, range_penalty
+    annealing._teacher, annealing.distill, annealing.distance, annealing.range_penalty = kept, distill, distance, range_penalty
     for blend in annealing._blends:
         blend.watched = range_penalty > 0
     return annealing

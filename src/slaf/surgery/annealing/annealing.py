@@ -18,6 +18,7 @@ from slaf.surgery.plan import Plan, outputs
 from slaf.surgery.recipe import record
 from slaf.surgery.replacements import install, number_format
 from slaf.surgery.site import Site, aligned
+from slaf.surgery.targets import Slot
 from slaf.surgery.watching.observe import call
 from slaf.train.distillation import distillation_loss
 
@@ -69,11 +70,10 @@ class Annealing:
             edits.undo()
         placed = [[_blend(model, slot.sites, fitted, interval) for slot, fitted in change.pairs] for change in planned.changes]
         self._edits = install(model, [(change.replacement, b) for change, b in zip(planned.changes, placed, strict=True)])
-        pairs = [
-            (slot.sites[0], b) for c, bs in zip(planned.changes, placed, strict=True) for (slot, _), b in zip(c.pairs, bs, strict=True)
-        ]
-        pairs.sort(key=lambda pair: pair[0].index)
-        self._sites, self._blends = [site for site, _ in pairs], [blend for _, blend in pairs]
+        pairs = [(slot, b) for c, bs in zip(planned.changes, placed, strict=True) for (slot, _), b in zip(c.pairs, bs, strict=True)]
+        pairs.sort(key=lambda pair: pair[0].sites[0].index)
+        self._slots, self._blends = [slot for slot, _ in pairs], [blend for _, blend in pairs]
+        self._sites = [slot.sites[0] for slot in self._slots]
         self._progress, self._finished = 0.0, False
         self.progress = 0.0
 
@@ -107,6 +107,11 @@ class Annealing:
         """The blend of every site, by the site's name, in the order of the data."""
         self._must_run()
         return {site.name: blend for site, blend in zip(self._sites, self._blends, strict=True)}
+
+    @property
+    def slots(self) -> list[tuple[Slot, Blend]]:
+        """The calls that each blend serves, in the order of the data."""
+        return list(zip(self._slots, self._blends, strict=True))
 
     @property
     def alphas(self) -> dict[str, float]:
