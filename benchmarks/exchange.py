@@ -19,7 +19,7 @@ CASES = {
     "silu_to_hardswish": ("vit", "cnn"),
     "gelu_to_piecewise_linear": ("vit", "cnn"),
     "relufication": ("vit", "cnn"),
-    "mish_to_hard_mish": ("vit", "cnn"),
+    "mish_to_hard_mish": ("cnn", "vit"),
     "relu_to_slaf": ("cnn", "mlp"),
 }
 
