@@ -5,6 +5,8 @@
 #include "../../src/slaf/kernels/native/rbf.cpp"
 #include "../../src/slaf/kernels/native/hinges_abi.cpp"
 #include "../../src/slaf/kernels/native/pieces_abi.cpp"
+#include "../../src/slaf/kernels/native/sites.cpp"
+#include "../../src/slaf/kernels/native/standardised.cpp"
 
 #include <cmath>
 #include <cstdio>
@@ -166,6 +168,53 @@ struct Run {
                            rscale.data(), line.data(), k.threads));
     keep(k, y);
   }
+
+  // Sites in reverse order of memory, as far as there is one row for each.
+  std::vector<int64_t> backwards(const Case& k) {
+    std::vector<int64_t> out(k.c);
+    for (int64_t i = 0; i < k.c; ++i) out[i] = k.c - 1 - i;
+    return out;
+  }
+
+  void sites(const Case& k, int family, int degree, int64_t rows) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    const std::vector<int64_t> position = backwards(k);
+    const int64_t* at = rows > 1 ? position.data() : nullptr;
+    std::vector<char> y(x.size());
+    const std::vector<float> weight = numbers(rows * degree), bias = numbers(rows), center = numbers(k.c, 0.1f), rscale(k.c, 0.9f);
+    std::vector<float> table(k.c * (degree + 3)), gweight(weight.size()), gbias(rows), mean(k.c), var(k.c, 0.33f);
+    check(slaf_sites_series_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, family, degree, rows, 0.5, at, weight.data(), bias.data(),
+                                    center.data(), rscale.data(), table.data(), k.threads));
+    keep(k, y);
+    check(slaf_sites_series_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, family, degree, rows, 0.5, at, gweight.data(),
+                                     gbias.data(), table.data(), k.threads));
+    keep(k, y), keep({gweight.begin(), gweight.end()}), keep({gbias.begin(), gbias.end()});
+    std::vector<double> state(4 * k.c);
+    int64_t batches = 0;
+    const int status = slaf_standardise(x.data(), k.dtype, k.n, k.c, k.s, family, degree, rows, 0.5, at, weight.data(), bias.data(),
+                                        mean.data(), var.data(), &batches, 0.1, 1, degree % 2, 1e-5, 1.0 / 3, table.data(), state.data(),
+                                        k.threads);
+    if (status == INACCURATE && batches == 0) return;  // few elements a site
+    check(status);
+    check(slaf_standardised_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, family, degree, rows, 0.5, at, gweight.data(),
+                                     gbias.data(), table.data(), state.data(), k.threads));
+    keep(k, y), keep({gweight.begin(), gweight.end()}), keep({mean.begin(), mean.end()}), keep({var.begin(), var.end()});
+  }
+
+  void sites_rational(const Case& k, int form, int m, int d, int64_t rows) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    const std::vector<int64_t> position = backwards(k);
+    std::vector<char> y(x.size());
+    const int count = count_of(form, d);
+    const std::vector<float> num = numbers(m + 1), den = numbers(rows * count);
+    std::vector<float> table(k.c * (m + 1 + count)), gnum(num.size()), gden(den.size());
+    check(slaf_sites_rational_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, form, m, d, 1, rows, position.data(), num.data(),
+                                      den.data(), table.data(), k.threads));
+    keep(k, y);
+    check(slaf_sites_rational_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, form, m, d, 1, rows, position.data(),
+                                       gnum.data(), gden.data(), table.data(), k.threads));
+    keep(k, y), keep({gnum.begin(), gnum.end()}), keep({gden.begin(), gden.end()});
+  }
 };
 
 std::vector<double> everything(const Case& k) {
@@ -178,6 +227,8 @@ std::vector<double> everything(const Case& k) {
   for (int count : {0, 3, 64}) run.hinges(k, count);
   for (bool last : {false, true}) run.norm_act(k, last, 1), run.norm_act(k, last, k.c);
   for (int terms : {1, 5, 8, 11, 18}) run.bumps(k, terms);
+  for (int64_t rows : {(int64_t)1, k.c})
+    for (int family : {0, 1}) run.sites(k, family, 3, rows), run.sites(k, family, 4, rows), run.sites_rational(k, 2 * family, 5, 4, rows);
   return run.results;
 }
 

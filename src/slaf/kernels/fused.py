@@ -38,7 +38,7 @@ def run(kernel: Kernel, x: Tensor, *parameters: Tensor | None) -> Tensor:
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kernel: Kernel, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.kernel, ctx.memory = kernel, (x.shape, x.stride())
+        ctx.kernel, ctx.memory = kernel, (x.shape, x.stride(), x.device)
         ctx.save_for_backward(x, *parameters)
         return kernel.forward(x)
 
@@ -46,7 +46,7 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         x, *parameters = ctx.saved_tensors
         need = ctx.needs_input_grad[1:]
-        same = ctx.memory == (x.shape, x.stride())  # hooks on saved tensors may have changed it
+        same = ctx.memory == (x.shape, x.stride(), x.device)  # hooks on saved tensors may have changed it
         like = raw.gradient_like(g, x) if same and not torch.is_grad_enabled() and place(x, cuda=True) is not None else None
         if like is not None:
             return None, *ctx.kernel.gradients(x, like, need[0])

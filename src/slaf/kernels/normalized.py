@@ -23,7 +23,7 @@ from .fused import run
 from .recurrence import Recurrence
 from .series import moments, native_place, series
 
-__all__ = ["QUIET", "Fold", "Folded", "Measured", "measure", "normalized"]
+__all__ = ["QUIET", "Fold", "Folded", "Measured", "composed", "measure", "normalized", "polynomial"]
 
 Array = NDArray[np.float64]
 QUIET = np.errstate(invalid="ignore", over="ignore", divide="ignore")
@@ -134,21 +134,29 @@ class Folded:
         return raw.rows_table(torch.from_numpy(q), measured.shape, measured.layout)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        m, (weight, bias) = self.measured, parameters
-        t = m.t
-        if count := t.shape[1]:
-            found = moments(x, count, m.shape, m.center.reshape(m.shape), m.rscale.reshape(m.shape), m.recurrence)
-            t = found.reshape(count, -1).T.to(t.dtype)
-        c, center, rscale = self.fold(t, weight, bias)
-        if center is None or rscale is None:
-            center, rscale = m.center, m.rscale
-        return self.evaluated(x, c, center.reshape(m.shape), rscale.reshape(m.shape))
+        return self.evaluated(x, *composed(x, self.measured, self.fold, *parameters))
 
     def evaluated(self, x: Tensor, c: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
         """y in plain torch from c (sites or 1, terms)."""
-        m = self.measured
-        wide = c.T.reshape(c.shape[1], *(m.shape if len(c) > 1 else (1,) * len(m.shape)))
-        return series(x, wide, center, rscale, m.recurrence)
+        return polynomial(x, self.measured, c, center, rscale)
+
+
+def composed(x: Tensor, m: Measured, fold: Fold, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """c, and center and rscale to broadcast against x, in plain torch: with moments taken where ``m`` was, whose own are read if none."""
+    t = m.t
+    if count := t.shape[1]:
+        found = moments(x, count, m.shape, m.center.reshape(m.shape), m.rscale.reshape(m.shape), m.recurrence)
+        t = found.reshape(count, -1).T.to(t.dtype)
+    c, center, rscale = fold(t, weight, bias)
+    if center is None or rscale is None:
+        center, rscale = m.center, m.rscale
+    return c, center.reshape(m.shape), rscale.reshape(m.shape)
+
+
+def polynomial(x: Tensor, m: Measured, c: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
+    """The series of c (sites or 1, terms)."""
+    wide = c.T.reshape(c.shape[1], *(m.shape if len(c) > 1 else (1,) * len(m.shape)))
+    return series(x, wide, center, rscale, m.recurrence)
 
 
 @lru_cache(maxsize=64)

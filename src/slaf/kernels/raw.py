@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from . import gpu, native
 from .dispatch import DTYPES, Layout, on_gpu, refusal, threads, wrapped
+
+if TYPE_CHECKING:
+    from .standardised import Kept
 
 __all__ = [
     "bumps_backward",
@@ -42,7 +45,10 @@ __all__ = [
     "sites_series_backward",
     "sites_series_forward",
     "spread",
+    "standardise",
+    "standardised_backward",
     "table",
+    "table_series_forward",
 ]
 
 
@@ -123,12 +129,14 @@ def _pointer(t: Tensor | None) -> int | None:
 _entry = lru_cache(maxsize=None)(native.function)
 
 
-def _run(name: str, *arguments: float | None) -> None:
+def _run(name: str, *arguments: float | None) -> bool:
+    """Whether the kernel did it: one may find that it cannot, for what it has read."""
     status = _entry(name)(*arguments)
+    if status == 1:
+        raise RuntimeError(f"slaf's kernel {name} refused its arguments; please report this")
     if status == 2:
         raise MemoryError(f"slaf's kernel {name} is out of memory")
-    if status:
-        raise RuntimeError(f"slaf's kernel {name} refused its arguments; please report this")
+    return not status
 
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -255,6 +263,46 @@ def sites_series_backward(
         "sites_series_backward",
         x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, shape[1], shape[0], factor, _position(layout),
         gweight.data_ptr(), gbias.data_ptr(), table.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return gx, gweight, gbias
+
+
+def standardise(
+    x: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, kept: Kept, unit: float
+) -> tuple[Tensor, Tensor] | None:
+    """Counts a batch in ``kept``; the table of its series and what backward needs. ``None``, and nothing changed: digits would be lost."""
+    rows, degree = weight.shape
+    table, state = weight.new_empty(layout.c * (degree + 3)), torch.empty(layout.c * 4, dtype=torch.float64, device="cpu")
+    done = _run(
+        "standardise",
+        x.data_ptr(), *_head(x, layout), family, degree, rows, factor, _position(layout), weight.data_ptr(), bias.data_ptr(),
+        kept.mean.data_ptr(), kept.var.data_ptr(), kept.batches.data_ptr(), kept.momentum, kept.warm_up, kept.renorm, kept.eps,
+        unit, table.data_ptr(), state.data_ptr(), threads(x.numel()),
+    )  # fmt: skip
+    return (table, state) if done else None
+
+
+def table_series_forward(x: Tensor, layout: Layout, family: int, degree: int, table: Tensor) -> Tensor:
+    """The series of a table that a kernel has filled: coefficients by channel, centers, scales."""
+    y, coef = torch.empty_like(x), table.data_ptr()
+    middle = coef + 4 * layout.c * (degree + 1)
+    _run(
+        "series_forward",
+        x.data_ptr(), y.data_ptr(), *_head(x, layout), family, degree, coef, middle, middle + 4 * layout.c, threads(x.numel()),
+    )  # fmt: skip
+    return y
+
+
+def standardised_backward(
+    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, shape: torch.Size, table: Tensor, state: Tensor, input_gradient: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """The gradients of x, weight (of ``shape``) and bias, through the statistics of the batch."""
+    gx = torch.empty_like(x) if input_gradient else None
+    gweight, gbias = table.new_empty(shape), table.new_empty(shape[:1])
+    _run(
+        "standardised_backward",
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, shape[1], shape[0], factor, _position(layout),
+        gweight.data_ptr(), gbias.data_ptr(), table.data_ptr(), state.data_ptr(), threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
 

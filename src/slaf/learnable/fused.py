@@ -11,6 +11,7 @@ from slaf.bases.polynomial import PolynomialBasis
 from slaf.kernels.normalized import QUIET, Measured, measure, normalized
 from slaf.kernels.persite import series_of_sites
 from slaf.kernels.recurrence import Recurrence
+from slaf.kernels.standardised import Kept, standardised
 
 from .fused_fold import BatchFold, mean_and_var, second_moment
 from .statistics import InputStatistics, TermStatistics
@@ -50,10 +51,34 @@ def trained(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
         return None
     if terms is not None and act.mixing is not None:
         return None
+    if inputs is not None and terms is None and act.gate is None and act.mixing is None:
+        y = _standardised(act, x, shape, inputs)
+        if y is not None:
+            return y
     measured = measured_batch(act, x, shape, inputs, terms, _recurrence(act.basis, terms), act.num_terms)  # type: ignore[arg-type]
     if measured is None:
         return None
     return _folded(act, x, measured)
+
+
+def _standardised(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStatistics) -> Tensor | None:
+    unit, factor = unit_of(act), act.coefficient_scale
+
+    def fold(measured: Measured) -> BatchFold:
+        running = (measured.center, (unit / measured.rscale) ** 2 - inputs.eps) if inputs.renorm else None
+        return BatchFold(measured, inputs, running, None, unit, factor, _repeat(act))
+
+    mean, var, batches = (inputs._buffers[name] for name in _KEPT)  # past the module's __getattr__, which takes as long as a check
+    kept = Kept(mean, var, batches, inputs.momentum, inputs.warm_up, inputs.renorm, inputs.eps)  # type: ignore[arg-type]
+    recurrence = act.basis.recurrence  # type: ignore[attr-defined]
+    return standardised(x, act.weight, act.bias, factor, shape, kept, unit, recurrence, fold)
+
+
+_KEPT = "mean", "var", "num_batches_tracked"
+
+
+def _repeat(act: SLAF) -> int:
+    return act.sharing.sites // act.sharing.count if act.sharing.share == "group" else 1
 
 
 def _recurrence(basis: PolynomialBasis, terms: TermStatistics | None) -> Recurrence:
@@ -121,7 +146,7 @@ def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
     bias: Tensor
     if act.gate is None and act.mixing is None:
         weight, bias, factor = act.weight, act.bias, act.coefficient_scale
-        repeat = act.sharing.sites // act.sharing.count if act.sharing.share == "group" else 1
+        repeat = _repeat(act)
     else:
         weight, bias = act.coefficients()
         factor, repeat = 1.0, 1

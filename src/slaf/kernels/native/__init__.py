@@ -52,6 +52,27 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sites_series_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 6, _INT),
     # x, g, gx, shape, family, degree, rows, factor, position, gweight, gbias, table, threads
     "sites_series_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 4, _INT),
+    # x, shape, family, degree, rows, factor, position, weight, bias, mean, var, batches, momentum, warm_up, renorm, eps, unit, table,
+    # state, threads
+    "standardise": (
+        _POINTER,
+        *_SHAPE,
+        _INT,
+        _INT,
+        _LONG,
+        _DOUBLE,
+        *(_POINTER,) * 6,
+        _DOUBLE,
+        _INT,
+        _INT,
+        _DOUBLE,
+        _DOUBLE,
+        _POINTER,
+        _POINTER,
+        _INT,
+    ),
+    # x, g, gx, shape, family, degree, rows, factor, position, gweight, gbias, table, state, threads
+    "standardised_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 5, _INT),
     # x, y, shape, form, numerator and denominator degree, rows of both, position, num, den, table, threads
     "sites_rational_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _INT, _LONG, _LONG, *(_POINTER,) * 4, _INT),
     # x, g, gx, shape, form, numerator and denominator degree, rows of both, position, gnum, gden, table, threads

@@ -2,6 +2,7 @@
 // Every exported function returns 0, or 1 for an argument out of range, or 2 where memory is short.
 #pragma once
 #include <new>
+#include <type_traits>
 
 #include "drive.hpp"
 
@@ -28,11 +29,13 @@ void describe(P& p, const void* x, const void* g, void* out, int dtype, int64_t 
   p.rows.resize(c * width);
 }
 
+// The status that ``body`` returns, or OK if it returns none.
 template <class F>
 int guarded(F body) {
   try {
-    body(kernels());  // one set for the whole call
-    return OK;
+    const Kernels& set = kernels();  // one for the whole call
+    if constexpr (std::is_void_v<decltype(body(set))>) return body(set), OK;
+    else return body(set);
   } catch (const std::bad_alloc&) {
     return NO_MEMORY;
   }

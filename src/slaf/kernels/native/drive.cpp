@@ -110,23 +110,30 @@ std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s)
 
 struct Columns {
   int64_t total;   // elements
-  int64_t period;  // columns; element e belongs to column e % period
-  int64_t plane;   // c·s; column q belongs to channel q % plane / s
+  int64_t period;  // columns, whole multiples of c·s; element e belongs to column e % period
   int64_t groups() const { return up(period, LINE); }
 };
 
 Columns columns_of(int64_t n, int64_t c, int64_t s) {
   const int64_t plane = c * s, joined = plane > FEW_COLUMNS ? 1 : LINE / std::gcd(plane, LINE);
-  return {n * plane, plane * std::min(n, joined), plane};
+  return {n * plane, plane * std::min(n, joined)};
+}
+
+// f(column, channel) for every column, without a division: those would take longer than a small tensor.
+template <class F>
+void each_column(const Pass& p, const Columns& l, F f) {
+  for (int64_t q = 0; q < l.period;)
+    for (int64_t k = 0; k < p.c; ++k)
+      for (int64_t i = 0; i < p.s; ++i) f(q++, k);
 }
 
 std::vector<float> table_of(const Pass& p, const Columns& l) {
   std::vector<float> table(l.groups() * p.width * LINE);
-  for (int64_t q = 0; q < l.period; ++q) {
-    const float* from = p.rows.data() + q % l.plane / p.s * p.width;
+  each_column(p, l, [&](int64_t q, int64_t k) {
+    const float* from = p.rows.data() + k * p.width;
     float* to = table.data() + q / LINE * p.width * LINE + q % LINE;
     for (int i = 0; i < p.width; ++i) to[i * LINE] = from[i];
-  }
+  });
   return table;
 }
 
@@ -194,8 +201,9 @@ std::vector<double> drive_columns(const Access& a, const Columns& l) {
   std::vector<double> column_sums(size), sums(p.c * p.sums);
   for (size_t t = 0; t < partial.size(); t += size)
     for (int64_t i = 0; i < size; ++i) column_sums[i] += partial[t + i];
-  for (int64_t q = 0; q < l.period; ++q)
-    for (int j = 0; j < p.sums; ++j) sums[q % l.plane / p.s * p.sums + j] += column_sums[(q / LINE * p.sums + j) * LINE + q % LINE];
+  each_column(p, l, [&](int64_t q, int64_t k) {
+    for (int j = 0; j < p.sums; ++j) sums[k * p.sums + j] += column_sums[(q / LINE * p.sums + j) * LINE + q % LINE];
+  });
   return sums;
 }
 

@@ -1,49 +1,9 @@
 // Activations whose coefficients are parameters as modules hold them: float32 rows, each for c / rows sites in a run. One call forward and
 // one backward, so that a small tensor is not paid for with many; the work is done by the functions of abi.cpp on tables by channel.
-#include <vector>
-
-#include "abi.hpp"
-
-extern "C" {
-int slaf_series_forward(const void*, void*, int, int64_t, int64_t, int64_t, int, int, const float*, const float*, const float*, int);
-int slaf_series_backward(const void*, const void*, void*, int, int64_t, int64_t, int64_t, int, int, const float*, const float*,
-                         const float*, double*, double*, double*, int);
-int slaf_rational_forward(const void*, void*, int, int64_t, int64_t, int64_t, int, int, int, const float*, const float*, int);
-int slaf_rational_backward(const void*, const void*, void*, int, int64_t, int64_t, int64_t, int, int, int, const float*, const float*,
-                           double*, double*, int);
-}
+#include "sites.hpp"
 
 namespace slaf {
 namespace {
-
-// A parameter of ``rows`` × ``columns`` and its place in a table of c rows of ``width``: columns ``at`` and following.
-struct Rows {
-  int64_t rows, columns, c, width, at;
-  const int64_t* position;  // where a site lies in memory; null: in order
-  double factor;
-
-  bool good() const { return rows > 0 && c > 0 && c % rows == 0; }
-  int64_t start(int64_t site) const { return (position ? position[site] : site) * width + at; }
-
-  void to_table(const float* theta, float* table) const {
-    const int64_t run = c / rows;
-    for (int64_t site = 0; site < c; ++site)
-      for (int64_t i = 0; i < columns; ++i) table[start(site) + i] = (float)(factor * theta[site / run * columns + i]);
-  }
-
-  void from_sums(const double* sums, float* theta) const {
-    const int64_t run = c / rows;
-    std::vector<double> row(columns);
-    for (int64_t site = 0; site < c; ++site) {
-      for (int64_t i = 0; i < columns; ++i) row[i] = sums[start(site) + i] + (site % run ? row[i] : 0.0);
-      for (int64_t i = 0; i < columns && (site + 1) % run == 0; ++i) theta[site / run * columns + i] = (float)(factor * row[i]);
-    }
-  }
-};
-
-Rows part(int64_t rows, int64_t columns, int64_t c, int64_t width, int64_t at, const int64_t* position, double factor = 1) {
-  return {rows, columns, c, width, at, position, factor};
-}
 
 int64_t denominator_columns(int form, int degree) { return form == 0 || form == 3 ? degree / 2 : degree; }
 

@@ -1,0 +1,96 @@
+// A series at the standardised input of a training batch, s = (x - center)·rscale with both made of the batch's mean and variance: the
+// statistics in one call, the gradients in one. In between lies slaf_series_forward on the table that the first has filled.
+#include <cmath>
+
+#include "sites.hpp"
+
+using namespace slaf;
+
+namespace {
+
+// The moments hold their digits where the batch's mean and variance lie so near to what they were taken about; see learnable/fused.py.
+constexpr double FAR = 1.0, SMALL = 0.04, LARGE = 6.0, CONSTANT = 1e-12;
+constexpr int INACCURATE = 3;
+
+// What backward needs of a site: with the gradients of center and rscale, d/dvar = by_center·gcenter + by_rscale·grscale.
+struct Site {
+  double rscale, offset, by_center, by_rscale;  // offset: center - mean
+};
+
+// As Tensor.lerp_.
+float moved(float from, float to, float weight) { return weight < 0.5f ? from + weight * (to - from) : to - (to - from) * (1 - weight); }
+
+struct Batch {
+  double mean, var;  // of x; var as it comes, below 0 by rounding
+};
+
+}  // namespace
+
+// Counts the batch in ``mean``, ``var`` and ``batches`` with weight max(1/batches if warm_up, momentum), and fills table, c·(degree + 3)
+// floats, and state, 4c doubles. renorm: by the running statistics, gradients through the batch's. unit: u over the standardised input.
+// Returns 3, and has changed nothing, where the running statistics are too far from the batch's to take its moments about them.
+SLAF_EXPORT int slaf_standardise(const void* x, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, int64_t rows,
+                                 double factor, const int64_t* position, const float* weight, const float* bias, float* mean, float* var,
+                                 int64_t* batches, double momentum, int warm_up, int renorm, double eps, double unit, float* table,
+                                 double* state, int threads) {
+  const Rows b = part(rows, 1, c, degree + 1, 0, position, factor), w = part(rows, degree, c, degree + 1, 1, position, factor);
+  if (!b.good() || degree < 1 || !weight || !bias || !mean || !var || !batches || !table || !state) return BAD_ARGUMENT;
+  return guarded([&](const Kernels&) {
+    const auto place = [position](int64_t site) { return position ? position[site] : site; };
+    float *middle = table + c * (degree + 1), *scale = middle + c;
+    for (int64_t site = 0; site < c; ++site) {
+      middle[place(site)] = mean[site];
+      scale[place(site)] = (float)(unit / std::sqrt(var[site] + eps));
+    }
+    std::vector<double> t(2 * c);
+    if (const int status = slaf_moments(x, dtype, n, c, s, family, 2, middle, scale, t.data(), threads)) return status;
+    const double share = (double)(n * s);
+    std::vector<Batch> batch(c);
+    for (int64_t k = 0; k < c; ++k) {
+      const double first = t[2 * k] / share, phi = t[2 * k + 1] / share, second = family == 0 ? phi : (phi + 1) / 2;
+      const double square = first * first, spread = second - square, unit2 = unit * unit;
+      const bool near = square <= FAR * spread && spread >= SMALL * unit2 && spread <= LARGE * unit2;
+      if (!near && !(second <= CONSTANT * unit2)) return INACCURATE;
+      batch[k] = {middle[k] + first / scale[k], spread / ((double)scale[k] * scale[k])};
+    }
+    *batches += 1;
+    const float newest = warm_up ? std::max(1.0f / (float)*batches, (float)momentum) : (float)momentum;
+    Site* sites = reinterpret_cast<Site*>(state);
+    for (int64_t site = 0; site < c; ++site) {
+      const int64_t k = place(site);
+      const Batch& of = batch[k];
+      const double size = std::max(of.var, 0.0), std = std::sqrt(size + eps), half = of.var >= 0 ? 0.5 / std : 0.0;
+      mean[site] = moved(mean[site], (float)of.mean, newest), var[site] = moved(var[site], (float)size, newest);
+      const double center = renorm ? mean[site] : of.mean, own = renorm ? std::sqrt(var[site] + eps) : std;
+      sites[k] = {unit / own, center - of.mean, renorm ? (center - of.mean) / std * half : 0.0, -unit / (own * std) * half};
+      middle[k] = (float)center, scale[k] = (float)(unit / own);
+    }
+    b.to_table(bias, table), w.to_table(weight, table);
+    return (int)OK;
+  });
+}
+
+SLAF_EXPORT int slaf_standardised_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
+                                           int degree, int64_t rows, double factor, const int64_t* position, float* gweight, float* gbias,
+                                           const float* table, const double* state, int threads) {
+  const Rows b = part(rows, 1, c, degree + 1, 0, position, factor), w = part(rows, degree, c, degree + 1, 1, position, factor);
+  if (!b.good() || degree < 1 || !gweight || !gbias || !table || !state) return BAD_ARGUMENT;
+  return guarded([&](const Kernels&) {
+    const float *middle = table + c * (degree + 1), *scale = middle + c;
+    std::vector<double> sums(c * (degree + 1)), slopes(2 * c);
+    const int status = slaf_series_backward(x, g, nullptr, dtype, n, c, s, family, degree, table, middle, scale, sums.data(), slopes.data(),
+                                            slopes.data() + c, threads);
+    if (status) return status;
+    b.from_sums(sums.data(), gbias), w.from_sums(sums.data(), gweight);
+    if (gx == nullptr) return (int)OK;
+    std::vector<float> q(2 * c);  // Σ mean·gmean + var·gvar by an element of x, as a line in u
+    const double share = (double)(n * s);
+    for (int64_t k = 0; k < c; ++k) {
+      const Site& site = reinterpret_cast<const Site*>(state)[k];
+      const double gcenter = -slopes[k] * site.rscale, grscale = slopes[c + k] / site.rscale;
+      const double gvar = gcenter * site.by_center + grscale * site.by_rscale;
+      q[2 * k] = (float)((gcenter + 2 * gvar * site.offset) / share), q[2 * k + 1] = (float)(2 * gvar / (share * site.rscale));
+    }
+    return slaf_series_backward_input(x, g, gx, dtype, n, c, s, family, degree, table, 1, q.data(), middle, scale, threads);
+  });
+}

@@ -1,0 +1,107 @@
+"""A series at the standardised input of a training batch: what :mod:`.normalized` does for its commonest case, in one call each way.
+
+mean and var of every site's elements move the running statistics; u = (x - center)·rscale with, under batch renormalisation, both made
+of those, else of the batch's; y = factor·(b + Σ_j a_j φ_j(u)). Gradients run through the batch's mean and variance either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import raw
+from .dispatch import Layout, readable
+from .fused import run
+from .normalized import Fold, Measured, composed, polynomial
+from .recurrence import Recurrence
+from .series import native_place
+
+__all__ = ["Kept", "standardised"]
+
+
+class Kept(NamedTuple):
+    """Running statistics of the sites, which are changed in place.
+
+    Attributes:
+        mean, var: (sites,), float32.
+        batches: int64, how many were counted.
+        momentum, warm_up: the weight of the newest is max(1/batches if warm_up, momentum).
+        renorm, eps: standardise by sqrt(var + eps) of the running statistics, or else of the batch's.
+    """
+
+    mean: Tensor
+    var: Tensor
+    batches: Tensor
+    momentum: float
+    warm_up: bool
+    renorm: bool
+    eps: float
+
+
+def standardised(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    factor: float,
+    shape: tuple[int, ...],
+    kept: Kept,
+    unit: float,
+    recurrence: Recurrence,
+    fold: Callable[[Measured], Fold],
+) -> Tensor | None:
+    """y; ``None``, with nothing changed, where the kernels cannot run or the moments would lose digits.
+
+    Args:
+        weight, bias: (count, degree) and (count,); each of their rows serves sites / count sites in a run.
+        shape: in which one entry per site broadcasts against x.
+        unit: u over (x - mean)/std.
+        fold: of the definition, for what the kernels do not do, from where the batch was measured: under renormalisation by the
+            running statistics that it was standardised by.
+    """
+    if not all(t.is_cpu for t in (x, weight, bias, *kept[:3])):
+        return None
+    found = native_place(x, weight.shape[1], recurrence, shape)
+    if found is None or found[0].c != len(kept.mean) or not all(map(readable, (weight, bias, kept.mean, kept.var))):
+        return None
+    batches = kept.batches
+    if batches.dtype is not torch.int64 or any(t.is_inference() for t in kept[:3]):
+        return None
+    state = raw.standardise(x, *found, factor, weight, bias, kept, unit)
+    if state is None:
+        return None
+    torch.autograd.graph.increment_version(kept[:3])
+    return run(_Standardised(weight.shape, shape, factor, recurrence, *found, *state, fold), x, weight, bias)
+
+
+class _Standardised:
+    def __init__(
+        self,
+        size: torch.Size,
+        shape: tuple[int, ...],
+        factor: float,
+        recurrence: Recurrence,
+        layout: Layout,
+        family: int,
+        table: Tensor,
+        state: Tensor,
+        fold: Callable[[Measured], Fold],
+    ) -> None:
+        self.size, self.shape, self.factor, self.recurrence, self.place = size, shape, factor, recurrence, (layout, family)
+        self.table, self.state, self.fold = table, state, fold
+
+    def forward(self, x: Tensor) -> Tensor:
+        return raw.table_series_forward(x, *self.place, self.size[1], self.table)
+
+    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
+        return raw.standardised_backward(x, g, *self.place, self.factor, self.size, self.table, self.state, need_x)
+
+    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        layout, degree = self.place[0], self.size[1]
+        center = self.table[layout.c * (degree + 1) : layout.c * (degree + 2)].double()
+        rscale = self.state.reshape(layout.c, -1)[:, 0]
+        center, rscale = raw.by_site(torch.stack([center, rscale], 1), self.shape, layout).T
+        measured = Measured(center.new_empty(len(center), 2), center, rscale, self.shape, self.recurrence, *self.place)
+        return polynomial(x, measured, *composed(x, measured, self.fold(measured), *parameters))
