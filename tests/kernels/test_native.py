@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -220,6 +222,27 @@ def test_nan_and_infinity_stay_where_they_are(code, shape):
     assert np.isfinite(gcoef).all(1).tolist() == rows
     assert gcoef[1, 0] == pytest.approx(n * s)
     assert np.isposinf(gcoef[1, 1:]).all()
+
+
+@pytest.mark.parametrize("isa", native.ISAS)
+@pytest.mark.parametrize("family", native.FAMILIES.values())
+@pytest.mark.parametrize(("n", "c", "s"), [(1, 1, 37), (2, 3, 33), (20, 17, 1)])
+def test_the_definition_holds_where_x_is_not_finite(isa, family, n, c, s):
+    """c₀ + 0·u is no number there, which compilers like to forget; the slope of a line is a number everywhere."""
+    if not native.force_isa(isa):
+        pytest.skip(f"this machine has no {isa}")
+    try:
+        x = torch.arange(n * c * s, dtype=torch.float32).reshape(n, c, s)
+        x.view(-1)[::5], x.view(-1)[1::5] = math.nan, math.inf
+        for degree in (0, 1):
+            y, gx, coef = torch.empty_like(x), torch.empty_like(x), np.full((c, degree + 1), 2, np.float32)
+            common = (0, n, c, s, family, degree, coef, None, None)
+            _call("series_forward", x, y, *common, 1)
+            _call("series_backward", x, torch.ones_like(x), gx, *common, None, None, None, 1)
+            torch.testing.assert_close(y, 2 + 2 * x if degree else 2 + 0 * x, equal_nan=True)
+            assert (gx == 2 * degree).all()
+    finally:
+        native.force_isa(None)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

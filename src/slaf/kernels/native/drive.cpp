@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 
 #include "pool.hpp"
@@ -12,16 +13,19 @@ namespace slaf {
 namespace {
 
 constexpr int64_t LINE = 16;
-constexpr int64_t TILE = 65536;          // elements of a tile, the unit of work
-constexpr int64_t PER_THREAD = 65536;    // below, waking a thread costs more than it saves
+constexpr int64_t TILE = 16384;          // elements of a tile, the unit of work
+constexpr int64_t PER_SPINNING = 16384;  // below, another thread costs more than it saves: those of OpenMP wait in a loop,
+constexpr int64_t PER_SLEEPING = 65536;  // those of our own pool have to be woken
 constexpr int64_t SHORT_ROW = 32;        // shorter rows are treated as columns
 constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until they are whole cache lines
 constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
 constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
 constexpr int64_t LONG_ROW = 512;        // longer ones are worth a call of a kernel that has no columns
 constexpr int64_t BUFFER = 1024;
-constexpr int64_t COLLECTED_WIDTH = 32;  // elements of a sample that are collected together, two cache lines
+constexpr int64_t COLLECTED_WIDTH = 64;  // elements of a sample that are collected together: four cache lines, or whole samples
+constexpr int64_t COLLECTED_ROW = 384;   // elements of a channel that are: what is collected fits into the second level of a cache
 constexpr int64_t BAND = 4;
+constexpr int64_t BANDS_AHEAD = 2;       // what hardware does not foresee where a sample is longer than what is collected of it
 constexpr int64_t DISCARDED = 2 * BUFFER;  // what is written where no output is wanted
 constexpr int64_t AT_ONCE = BUFFER / LINE / 4;  // lines of a row that leave room for four rows in a buffer
 
@@ -43,6 +47,16 @@ struct Access {
     else k.widen[p.dtype - 1](static_cast<const uint16_t*>(base) + offset, to, n);
   }
 
+  // Asks for what will be read, or written, so that it is near by then.
+  void prefetch(const void* base, int64_t offset, int64_t n) const {
+    const int64_t size = direct() ? 4 : 2;
+    const char* from = static_cast<const char*>(base) + offset * size;
+    for (int64_t i = 0; i < n * size; i += 4 * LINE) {
+      if (base == p.out) __builtin_prefetch(from + i, 1);
+      else __builtin_prefetch(from + i);
+    }
+  }
+
   void write(const float* from, int64_t offset, int64_t n) const {
     if (p.out == nullptr || !p.writes) return;
     if (p.dtype == FLOAT32) memcpy(static_cast<float*>(p.out) + offset, from, 4 * n);
@@ -54,7 +68,9 @@ struct alignas(64) Buffers {
   float x[BUFFER], g[BUFFER], out[BUFFER], discarded[DISCARDED];
 };
 
-int threads_for(const Pass& p, int64_t total) { return (int)std::max<int64_t>(1, std::min<int64_t>(p.threads, total / PER_THREAD)); }
+int threads_for(const Pass& p, int64_t total) {
+  return (int)std::max<int64_t>(1, std::min<int64_t>(p.threads, total / (borrowed() ? PER_SPINNING : PER_SLEEPING)));
+}
 
 // Σ over ``count`` parts, in their order.
 std::vector<double> added(const std::vector<double>& partial, int64_t count, int64_t size) {
@@ -216,20 +232,27 @@ struct Collected {
   int64_t sample, samples, channel, channels;
 
   int64_t length() const { return samples * s; }
+  int64_t pitch() const { return length() + LINE; }  // a power of two would put all rows into the same few sets of a cache
   int64_t offset(int64_t i) const { return ((sample + i) * c + channel) * s; }
+
+  void prefetch(const void* base, int64_t i) const {
+    i += BANDS_AHEAD * BAND;
+    for (int64_t r = i; r < std::min(i + BAND, samples); ++r) a.prefetch(base, offset(r), channels * s);
+  }
 
   // Rows of memory, each of all channels, to rows of channels and back, BAND of them at a time.
   void take(const void* base, float* to, float* band) const {
     if (base == nullptr) return;
     for (int64_t i = 0; i < samples; i += BAND) {
       const int64_t rows = std::min(BAND, samples - i), width = channels * s;
+      prefetch(base, i);
       const float* from = a.at(base, offset(i));
       int64_t ld = c * s;
       if (!a.direct()) {
         for (int64_t r = 0; r < rows; ++r) a.read(base, offset(i + r), band + r * width, width);
         from = band, ld = width;
       }
-      move_runs(from, ld, s, to + i * s, s, length(), rows, channels, s);
+      move_runs(from, ld, s, to + i * s, s, pitch(), rows, channels, s);
     }
   }
 
@@ -237,8 +260,9 @@ struct Collected {
     if (a.p.out == nullptr) return;
     for (int64_t i = 0; i < samples; i += BAND) {
       const int64_t rows = std::min(BAND, samples - i), width = channels * s;
+      prefetch(a.p.out, i);
       float* to = a.direct() ? static_cast<float*>(a.p.out) + offset(i) : band;
-      move_runs(from + i * s, s, length(), to, a.direct() ? c * s : width, s, rows, channels, s);
+      move_runs(from + i * s, s, pitch(), to, a.direct() ? c * s : width, s, rows, channels, s);
       for (int64_t r = 0; r < rows && !a.direct(); ++r) a.write(band + r * width, offset(i + r), width);
     }
   }
@@ -246,19 +270,19 @@ struct Collected {
 
 std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64_t s) {
   const Pass& p = a.p;
-  const int64_t channels = std::min(c, up(COLLECTED_WIDTH, s)), once = std::min(n, up(LONG_ROW, s));
+  const int64_t channels = std::min(c, up(COLLECTED_WIDTH, s)), once = std::min(n, up(COLLECTED_ROW, s));
   const int64_t samples = std::min(n, up(std::max<int64_t>(TILE / channels, 2 * p.sums), once * s) * once);
   const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
   std::vector<double> partial(n_tiles * c * p.sums);
   parallel(n_tiles * c_tiles, threads_for(p, n * c * s), p.threads, [&](int64_t tile) {
-    const int64_t size = channels * once * s, nt = tile / c_tiles, first = tile % c_tiles * channels;
-    std::vector<float> memory(3 * size + BAND * channels * s);
-    float *x = memory.data(), *g = x + size, *out = g + size, *band = out + size;
+    const int64_t size = channels * (once * s + LINE), nt = tile / c_tiles, first = tile % c_tiles * channels;
+    const std::unique_ptr<float[]> memory(new float[3 * size + BAND * channels * s]);  // not filled with zeros
+    float *x = memory.get(), *g = x + size, *out = g + size, *band = out + size;
     for (int64_t i = nt * samples; i < std::min(n, (nt + 1) * samples); i += once) {
       const Collected block{a, c, s, i, std::min({once, n - i, (nt + 1) * samples - i}), first, std::min(channels, c - first)};
       block.take(p.x, x, band), block.take(p.g, g, band);
       for (int64_t k = 0; k < block.channels; ++k) {
-        const int64_t at = k * block.length();
+        const int64_t at = k * block.pitch();
         p.row(x + at, g + at, out + at, block.length(), p.rows.data() + (first + k) * p.width, partial.data() + (nt * c + first + k) * p.sums);
       }
       block.give(out, band);

@@ -13,10 +13,7 @@ template <int F, int D, int U, class C>
 SLAF_INLINE void evaluate(int degree, C c, const vf (&u)[U], vf (&y)[U]) {
   if constexpr (D != ANY) degree = D;
   for (int v = 0; v < U; ++v) y[v] = c(degree, v);
-  if (degree == 0) {
-    for (int v = 0; v < U; ++v) y[v] += 0.0f * u[v];  // NaN where u is not finite
-    return;
-  }
+  if (degree == 0) return;
   vf later[U], twice[U];
   for (int v = 0; v < U; ++v) twice[v] = u[v] + u[v], later[v] = vf{};
   auto step = [&](int j) {
@@ -31,6 +28,14 @@ SLAF_INLINE void evaluate(int degree, C c, const vf (&u)[U], vf (&y)[U]) {
   } else {
     SLAF_UNROLL for (int j = D - 1; j >= 0; --j) step(j);
   }
+}
+
+// The value of a series of degree 0 is NaN where u is not finite, as by its definition c + 0·u; its slope, which is constant, is not.
+template <int F, int D, int U, class C>
+SLAF_INLINE void value(int degree, C c, const vf (&u)[U], vf (&y)[U]) {
+  evaluate<F, D>(degree, c, u, y);
+  if (degree == 0)
+    for (int v = 0; v < U; ++v) y[v] += u[v] - u[v];
 }
 
 // s(j, v, g·φ_j(u)) for j from 0 on. Where M, lanes outside the mask are zero.
@@ -84,13 +89,13 @@ void row_forward(const float* x, float* y, int64_t n, const float* coef, int deg
   for (; i + AHEAD * W <= n; i += AHEAD * W) {
     vf u[AHEAD], out[AHEAD];
     for (int v = 0; v < AHEAD; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
-    evaluate<F, D>(degree, at, u, out);
+    value<F, D>(degree, at, u, out);
     for (int v = 0; v < AHEAD; ++v) store(y + i + v * W, out[v]);
   }
   for (; i < n; i += W) {
     const int count = n - i < W ? (int)(n - i) : W;
     vf u[1] = {(load_part(x + i, count) - mid) * scale}, out[1];
-    evaluate<F, D>(degree, at, u, out);
+    value<F, D>(degree, at, u, out);
     store_part(y + i, out[0], count);
   }
 }
@@ -223,7 +228,7 @@ void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t 
     vf u[R], out[R];
     gather(x + i, ld, u);
     standardise(t, degree + 1, u);
-    evaluate<F, D>(degree, t, u, out);
+    value<F, D>(degree, t, u, out);
     scatter(y + i, ld, out);
   };
   sweep(rows, ld, groups, degree + 3, 0, step);
