@@ -28,6 +28,8 @@ from slaf.surgery import nonpolynomial_operations
 from slaf.train import Recipe, generator, train
 
 Pair = tuple[Tensor, Tensor]
+EPOCHS = {"digits": (40, 15), "mnist": (8, 10)}
+"""Of the ReLU network, and of making it polynomial."""
 MOST = 10_000
 """Images of a folder: more would only take longer."""
 
@@ -61,14 +63,11 @@ def one(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     data, test = {"digits": digits, "mnist": mnist}[name](seed, options)
     torch.manual_seed(seed)
     model = network(data[0])
-    recipe = Recipe(
-        epochs={"digits": 40, "mnist": 8}[name], batch_size=64, lr=3e-3, schedule="cosine", optimizer="adamw", weight_decay=1e-4
-    )
+    first, then = EPOCHS[name]
+    recipe = Recipe(epochs=first, batch_size=64, lr=3e-3, schedule="cosine", optimizer="adamw", weight_decay=1e-4)
     train(model, data, F.cross_entropy, recipe, seed)
     start = time.perf_counter()
-    result: Any = slaf.polynomialize(
-        model, options.degree, data, test, epochs=options.epochs or {"digits": 15, "mnist": 5}[name], seed=seed
-    )
+    result: Any = slaf.polynomialize(model, options.degree, data, test, epochs=options.epochs or then, seed=seed)
     seconds = time.perf_counter() - start
     report = result.slaf_report
     output = result(test[0])
@@ -104,9 +103,11 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--json", type=Path, help="where to write all numbers")
-    parser.add_argument("--epochs", type=int, help="of making the network polynomial; by default 15 for digits, 5 for mnist")
+    parser.add_argument("--epochs", type=int, help="of making the network polynomial; by default 15 for digits, 10 for mnist")
     options = parser.parse_args()
     try:
+        if options.seeds < 1:
+            raise SlafError(f"--seeds must be at least 1; got {options.seeds}")
         if options.study == "mnist" and options.data is None:
             raise SlafError("mnist needs --data, a folder of files in its format")
         rows = [one(options.study, seed, options) for seed in range(options.first, options.first + options.seeds)]
