@@ -1,4 +1,4 @@
-"""``slaf encrypt-demo``: a small polynomial network learns digits, then reads held-out ones encrypted."""
+"""``slaf encrypt-demo``: a small network learns digits, becomes a polynomial, and reads held-out ones encrypted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slaf.compare.report.markup import text
 from slaf.core import SlafError
 from slaf.export.encrypted import Program, encrypted
 from slaf.export.encrypted.ckks import sealapi
-from slaf.learnable import SLAF
+from slaf.surgery import polynomialize
 from slaf.train import Recipe, train
 
 from .digits import Digits
@@ -26,6 +26,7 @@ from .digits import Digits
 __all__ = ["EncryptDemo", "demo"]
 
 MAX_DEGREE = 22
+Samples = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class EncryptDemo:
 
     Attributes:
         images: how many were encrypted, of ``test_images`` held out.
-        accuracy: of the polynomial network on all held-out images.
+        relu_accuracy, accuracy: of the network with ReLU, and of the polynomial one, on all held-out images.
         plain_accuracy, encrypted_accuracy: on those that were encrypted.
         agreement: share of them with the same prediction.
         max_logit_error: largest difference to the network in float64.
@@ -46,6 +47,7 @@ class EncryptDemo:
     seed: int
     images: int
     test_images: int
+    relu_accuracy: float
     accuracy: float
     plain_accuracy: float
     encrypted_accuracy: float
@@ -79,6 +81,7 @@ class EncryptDemo:
                 f"{self.plain_accuracy:.1%} of {self.images} images ({self.accuracy:.1%} of all {self.test_images} held out)",
             ),
             ("accuracy, encrypted", f"{self.encrypted_accuracy:.1%}"),
+            ("with ReLU", f"{self.relu_accuracy:.1%} of all held out"),
             ("same prediction", f"{self.agreement:.1%}"),
             ("max logit error", f"{self.max_logit_error:.2g}"),
             ("latency", f"{s['run']:.1f} s for all {self.images} images at once"),
@@ -95,27 +98,27 @@ class EncryptDemo:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in lines)
 
 
-def network(degree: int) -> nn.Sequential:
-    """8 channels, two polynomials, average pooling: seven levels at degree 4."""
+def network() -> nn.Sequential:
+    """8 channels, two ReLUs, average pooling: seven levels once the ReLUs are polynomials of degree 4."""
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, stride=2, padding=1),
-        SLAF(degree=degree, num_channels=8, share="channel"),
+        nn.ReLU(),
         nn.Conv2d(8, 8, 3, padding=1, bias=False),
         nn.BatchNorm2d(8),
-        SLAF(degree=degree, num_channels=8, share="channel"),
+        nn.ReLU(),
         nn.AvgPool2d(2),
         nn.Flatten(),
         nn.Linear(32, 10),
     )
 
 
-def learned(degree: int, data: tuple[Tensor, Tensor], epochs: int, seed: int) -> nn.Module:
-    """The polynomial network, trained as one from the start."""
+def learned(degree: int, data: Samples, held_out: Samples, epochs: int, seed: int, progress: bool) -> nn.Module:
+    """The network, trained with ReLU and then made a polynomial."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = network(degree)
-    train(model, data, F.cross_entropy, Recipe(epochs, 64, lr=3e-3, schedule="cosine", clip=1.0), seed=seed)
-    return model
+        model = network()
+    train(model, data, F.cross_entropy, Recipe(epochs, 64, lr=3e-3, schedule="cosine"), seed=seed)
+    return polynomialize(model, degree, data, valid=held_out, epochs=epochs, seed=seed, progress=progress)
 
 
 def demo(
@@ -126,7 +129,7 @@ def demo(
     progress: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> EncryptDemo:
-    """Train on the digits, encrypt held-out images, infer on ciphertexts, decrypt and compare.
+    """Train on the digits, polynomialize, encrypt held-out images, infer on ciphertexts, decrypt and compare.
 
     Raises:
         SlafError: an argument that is not allowed, a depth that no parameters carry, or a package that is not installed.
@@ -140,8 +143,10 @@ def demo(
     data = Digits().data(seed, {"widths": ()})
     (x, y), (x_test, y_test) = ((a.reshape(-1, 1, 8, 8), b) for a, b in (data.train, data.test))
     clock = _Clock()
-    say(f"training for {epochs} epochs on {len(x)} images")
-    model = learned(degree, (x, y), epochs, seed)
+    say(f"training for {epochs} epochs on {len(x)} images, and as long again to become a polynomial")
+    model = learned(degree, (x, y), (x_test, y_test), epochs, seed, progress)
+    report: Any = model.slaf_report
+    say(str(report))
     clock("train")
     program = encrypted(model, x)
     say(str(program))
@@ -160,6 +165,7 @@ def demo(
         seed,
         images,
         len(x_test),
+        report.original.accuracy,
         _accuracy(program.plain(x_test), y_test),
         _accuracy(plain, labels),
         _accuracy(logits, labels),
