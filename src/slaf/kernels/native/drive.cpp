@@ -21,12 +21,12 @@ constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until
 constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
 constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
 constexpr int64_t LONG_ROW = 512;        // longer ones are worth a call of a kernel that has no columns
-constexpr int64_t BUFFER = 1024;
+constexpr int64_t BUFFER = 512;          // elements of a half type widened together; with twice as many a gradient took a third longer
 constexpr int64_t COLLECTED_WIDTH = 64;  // elements of a sample that are collected together: four cache lines, or whole samples
 constexpr int64_t COLLECTED_ROW = 384;   // elements of a channel that are: what is collected fits into the second level of a cache
 constexpr int64_t BAND = 4;
 constexpr int64_t BANDS_AHEAD = 2;       // what hardware does not foresee where a sample is longer than what is collected of it
-constexpr int64_t DISCARDED = 2 * BUFFER;  // what is written where no output is wanted
+constexpr int64_t DISCARDED = 4 * BUFFER;  // what is written where no output is wanted
 constexpr int64_t AT_ONCE = BUFFER / LINE / 4;  // lines of a row that leave room for four rows in a buffer
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -157,22 +157,24 @@ struct Block {
   int64_t row, rows, group, columns;  // columns from group·LINE on
 };
 
-// ``width`` columns of a block from ``column`` on, through buffers: half types, and fewer columns than fill a line. The sums of the
-// lanes that are left over then go nowhere: in a short last row their columns exist.
-void buffered(const Access& a, const Columns& l, const Block& block, int64_t column, int64_t width, const float* table, float* sums,
-              Buffers& b) {
+// A block through buffers: half types, and fewer columns than fill a line. The sums of the lanes that are left over then go nowhere: in
+// a short last row their columns exist.
+void buffered(const Access& a, const Columns& l, const Block& block, const float* table, float* sums, Buffers& b) {
+  const int64_t column = block.group * LINE, width = block.columns;
   const int64_t ld = up(width, LINE) * LINE, step = BUFFER / ld, last = block.row + block.rows;
-  alignas(64) float line[MAX_MOMENTS * LINE] = {};
+  alignas(64) float line[MAX_MOMENTS * LINE];
   const bool part = ld != width;
-  if (part) memset(&b, 0, 3 * sizeof b.x);
+  if (part) memset(&b, 0, 3 * sizeof b.x), memset(line, 0, sizeof line);
   for (int64_t row = block.row; row < last; row += step) {
     const int64_t rows = std::min(step, last - row);
-    for (int64_t r = 0; r < rows; ++r) {
-      a.read(a.p.x, (row + r) * l.period + column, b.x + r * ld, width);
-      a.read(a.p.g, (row + r) * l.period + column, b.g + r * ld, width);
+    const bool joined = width == l.period && !part;  // rows follow each other in memory
+    const int64_t runs = joined ? 1 : rows, run = joined ? rows * width : width;
+    for (int64_t r = 0; r < runs; ++r) {
+      a.read(a.p.x, (row + r) * l.period + column, b.x + r * ld, run);
+      a.read(a.p.g, (row + r) * l.period + column, b.g + r * ld, run);
     }
     a.p.column(b.x, b.g, b.out, rows, ld, ld / LINE, table, part ? line : sums);
-    for (int64_t r = 0; r < rows; ++r) a.write(b.out + r * ld, (row + r) * l.period + column, width);
+    for (int64_t r = 0; r < runs; ++r) a.write(b.out + r * ld, (row + r) * l.period + column, run);
   }
   for (int j = 0; part && j < a.p.sums; ++j)
     for (int64_t q = 0; q < width; ++q) sums[j * LINE + q] += line[j * LINE + q];
@@ -180,9 +182,9 @@ void buffered(const Access& a, const Columns& l, const Block& block, int64_t col
 
 void run_block(const Access& a, const Columns& l, const Block& block, const float* table, float* sums, Buffers& buffers) {
   const Pass& p = a.p;
-  auto through_buffers = [&](int64_t from, int64_t width) {
+  auto through_buffers = [&](int64_t row, int64_t rows, int64_t from, int64_t width) {
     const int64_t group = block.group + from;
-    buffered(a, l, block, group * LINE, width, table + group * p.width * LINE, sums + group * p.sums * LINE, buffers);
+    buffered(a, l, Block{row, rows, group, width}, table + group * p.width * LINE, sums + group * p.sums * LINE, buffers);
   };
   const int64_t full = block.columns / LINE, rest = block.columns % LINE, offset = block.row * l.period + block.group * LINE;
   if (a.direct() && a.discards()) {
@@ -195,9 +197,11 @@ void run_block(const Access& a, const Columns& l, const Block& block, const floa
     p.column(a.at(p.x, offset), a.at(p.g, offset), out, block.rows, l.period, full, table + block.group * p.width * LINE,
              sums + block.group * p.sums * LINE);
   } else {
-    for (int64_t k = 0; k < full; k += AT_ONCE) through_buffers(k, std::min(AT_ONCE, full - k) * LINE);
+    const int64_t last = block.row + block.rows, rows = BUFFER / LINE / std::max<int64_t>(1, std::min(AT_ONCE, full));
+    for (int64_t row = block.row; row < last; row += rows)  // along the rows, as memory lies
+      for (int64_t k = 0; k < full; k += AT_ONCE) through_buffers(row, std::min(rows, last - row), k, std::min(AT_ONCE, full - k) * LINE);
   }
-  if (rest) through_buffers(full, rest);
+  if (rest) through_buffers(block.row, block.rows, full, rest);
 }
 
 std::vector<double> drive_columns(const Access& a, const Columns& l) {
