@@ -8,54 +8,16 @@ a constant in the majorant is computed from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import torch
+from definitions_layers import POLYNORM
+from definitions_pointwise import HINGES, PIECES
+from entry import STATISTICAL, UNIT, Kernel
 from hypothesis import strategies as st
-from torch import Tensor, nn
-
-UNIT = 2.0**-24
-"""Float32's relative rounding."""
-ELEMENTWISE = ("normal", "normal", "shifted", "large", "far", "tiny", "points")
-STATISTICAL = ("normal", "normal", "normal", "shifted", "points")
-
-
-class Kernel(NamedTuple):
-    """An entry of the table.
-
-    Attributes:
-        specs: what ``slaf.make`` is given, without ``share``.
-        formula: (module, x, {name of a parameter: θ (K, …)}, minus, at) → y.
-        steps: roundings that one element goes through, by the module.
-        values: kinds of :data:`random_cases.Case.values`.
-        points: special values of x.
-        per_channel: whether the module needs to know its channels.
-        theta: how the parameters are drawn: (name, like) → values.
-        prepare: what else a module needs.
-        mixes: (module, x) → whether the elements of a channel depend on each other, so that one NaN is everywhere.
-    """
-
-    specs: st.SearchStrategy[str]
-    formula: Callable[[nn.Module, Tensor, Mapping[str, Tensor], float, Tensor], Tensor]
-    steps: Callable[[Any], int]
-    values: tuple[str, ...] = ELEMENTWISE
-    points: tuple[float, ...] = ()
-    per_channel: bool = False
-    theta: Callable[[str, Tensor], Tensor] = lambda name, like: torch.randn_like(like)  # noqa: ARG005
-    prepare: Callable[[Any], None] = lambda act: None  # noqa: ARG005
-    mixes: Callable[[Any, Tensor], bool] = lambda act, x: False  # noqa: ARG005
-
-
-def spread(theta: Tensor, act: Any, dims: int) -> Tensor:
-    """θ (count, K) or (count,) as (K, …) beside x of ``dims`` dimensions: channel c has the row c // (channels / count)."""
-    rows = theta if theta.dim() > 1 else theta[:, None]
-    if len(rows) == 1:
-        return rows.T.reshape(-1, *(1,) * dims)
-    channels = act.sharing.num_channels
-    rows = rows[torch.arange(channels) // (channels // len(rows))]
-    return rows.T.reshape(-1, *(channels if d == act.sharing.channel_dim else 1 for d in range(dims)))
-
+from statistics_majorant import beside, reaches_channel, size_of, standardised, trains
+from torch import Tensor
 
 # -- polynomials -----------------------------------------------------------------------------------------------------------------
 
@@ -68,16 +30,12 @@ def polynomial_terms(u: Tensor, degree: int, basis: str, minus: float) -> list[T
     return phi[1:]
 
 
-def _size(t: Tensor, minus: float) -> Tensor:
-    return t if minus < 0 else t.abs()
-
-
 def polynomial(act: Any, x: Tensor, theta: Mapping[str, Tensor], minus: float, at: Tensor) -> Tensor:  # noqa: ARG001
     """s·(b + Σ a_k φ_k(u)), s = coefficient_scale, u = x or the map of ``interval`` to [-1, 1]."""
     u = x
     if act.interval is not None:
         low, high = act.interval
-        u = (x + minus * _size(torch.tensor((low + high) / 2), minus)) * (2 / (high - low))
+        u = (x + minus * size_of(torch.tensor((low + high) / 2), minus)) * (2 / (high - low))
     terms = polynomial_terms(u, act.degree, str(act.basis), minus)
     return act.coefficient_scale * (theta["bias"][0] + sum(a * phi for a, phi in zip(theta["weight"], terms, strict=True)))
 
@@ -134,20 +92,15 @@ def _rational_theta(name: str, like: Tensor) -> Tensor:
 # -- statistics ------------------------------------------------------------------------------------------------------------------
 
 
-def trains(act: Any, x: Tensor) -> bool:
-    """Whether the statistics are the batch's: with one value a channel the running ones are used."""
-    return act.training and act.normalizes and x.numel() // act.sharing.num_channels > 1
-
-
 def normalised(act: Any, x: Tensor, theta: Mapping[str, Tensor], minus: float, at: Tensor) -> Tensor:
     """s·(b + Σ a_k N_k(φ_k(u))): u standardised by the running mean and variance, in training with the gradients of batch normalisation,
     or by the batch's; N_k by those of φ_k, with a floor of 1e-10 of the second moment under the variance.
     """
-    dims, channel = [d for d in range(x.dim()) if d != act.sharing.channel_dim], _beside(act, x.dim())
+    dims, channel = [d for d in range(x.dim()) if d != act.sharing.channel_dim], beside(act, x.dim())
     training, basis = trains(act, x), str(act.basis)
     u, u_at, factor = x, at, torch.ones(())
     if act.input_statistics is not None:
-        u, u_at, factor = _standardised(act.input_statistics, u, at, dims, channel, training, minus)
+        u, u_at, factor = standardised(act.input_statistics, u, at, dims, channel, training, minus)
         u, u_at = u / act.input_scale, u_at / act.input_scale
     elif minus > 0:  # the kernels take powers about the mean: |x| becomes |x - c| + |c|
         c = at.mean(dims, keepdim=True) if training else channel(act.term_statistics.mean[:, 0])
@@ -161,40 +114,9 @@ def normalised(act: Any, x: Tensor, theta: Mapping[str, Tensor], minus: float, a
     return act.coefficient_scale * factor * (theta["bias"][0] + sum(a * n for a, n in zip(theta["weight"], terms, strict=True)))
 
 
-def _beside(act: Any, dims: int) -> Callable[[Tensor], Tensor]:
-    """(channels,) as it broadcasts against x, in float64."""
-    return lambda t: spread(t.double(), act, dims)[0]
-
-
 def _at_least_one(u: Tensor, minus: float) -> Tensor:
     """In a majorant: errors of u count as those of 1 where u is smaller."""
     return u if minus < 0 else u + (1 - u.detach()).clamp(min=0)
-
-
-def _standardised(
-    kept: Any, x: Tensor, at: Tensor, dims: list[int], channel: Callable[[Tensor], Tensor], training: bool, minus: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """u, u of ``at``, and by what an error of the center counts more than one of u."""
-    mean, std = channel(kept.mean), (channel(kept.var) + kept.eps).sqrt()
-    if not training:
-        size = _size(mean, minus)
-        return (x + minus * size) / std, (at - mean) / std, 1 + (minus > 0) * size / std
-    m, var = at.mean(dims, keepdim=True), at.var(dims, correction=0, keepdim=True)
-    s = (var + kept.eps).sqrt()
-    ratio, shift = torch.ones(()), torch.zeros(())
-    if kept.renorm:
-        weight = max(1 / (int(kept.num_batches_tracked) + 1), kept.momentum)
-        mean, var = (old + weight * (new - old) for old, new in ((mean, m), (channel(kept.var), var)))
-        std = (var + kept.eps).sqrt()
-        ratio, shift = s / std, (m - mean) / std
-    exact = (at - m) / s * ratio + shift
-    if minus < 0:
-        own = (x.var(dims, correction=0, keepdim=True) + kept.eps).sqrt()
-        return (x - x.mean(dims, keepdim=True)) / own * ratio.detach() + shift.detach(), exact, torch.ones(())
-    moved = x - x.detach()  # zero, with the gradient of x
-    z = moved + (at - m).abs() + moved.mean(dims, keepdim=True)
-    u = z / s * (1 + (z * z).mean(dims, keepdim=True) / s**2) * ratio + shift.abs()
-    return u, exact, 1 + (at.abs() + m.abs()) / s
 
 
 def _term(phi: Tensor, at: Tensor, dims: list[int], running: tuple[Tensor, Tensor] | None, minus: float) -> Tensor:
@@ -202,7 +124,7 @@ def _term(phi: Tensor, at: Tensor, dims: list[int], running: tuple[Tensor, Tenso
     mean, var = (at.mean(dims, keepdim=True), at.var(dims, correction=0, keepdim=True)) if running is None else running
     floor = 1e-10 * (var + mean * mean) + 1e-30
     if running is not None:
-        return (phi + minus * _size(mean, minus)) / (var + floor).sqrt()
+        return (phi + minus * size_of(mean, minus)) / (var + floor).sqrt()
     if minus < 0:
         mean, var = phi.mean(dims, keepdim=True), phi.var(dims, correction=0, keepdim=True)
         return (phi - mean) / (var + 1e-10 * (var + mean * mean) + 1e-30).sqrt()
@@ -238,9 +160,9 @@ def _with_statistics(normalize: str, inputs: tuple[str, ...]) -> Kernel:
         normalised,
         lambda act: 16 + 8 * act.degree,
         values=STATISTICAL,
-        per_channel=True,
+        needs="channels",
         prepare=with_statistics,
-        mixes=trains,
+        reaches=reaches_channel,
     )
 
 
@@ -255,5 +177,8 @@ KERNELS: dict[str, Kernel] = {
     },
     "standardised input": _with_statistics("none", ("affine", "batch")),
     "normalised terms": _with_statistics("batch", ("identity", "identity", "affine", "batch")),
+    **PIECES,
+    **HINGES,
+    **POLYNORM,
 }
 """What the random cases run over; another kernel joins with one entry."""

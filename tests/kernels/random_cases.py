@@ -125,17 +125,28 @@ def sizes(draw: st.DrawFn) -> tuple[int, ...]:
 
 
 @st.composite
-def cases(draw: st.DrawFn, values: tuple[str, ...], per_channel: bool) -> Case:
+def cases(draw: st.DrawFn, values: tuple[str, ...], needs: str) -> Case:
     """
     Args:
         values: the kinds that the kernel is asked about.
-        per_channel: whether the module needs to know its channels.
+        needs: ``"nothing"``, ``"channels"``, where the module must know them, or ``"batch"``: channels, not at dimension 0, and no sharing.
     """
-    size = draw(sizes())
+    size, per_channel = draw(sizes()), needs != "nothing"
+    if needs == "batch":
+        return draw(_cases(size if len(size) > 1 else (*size, 3), values, list(range(1, max(len(size), 2))), True, ("channel",)))
     able = [d for d, n in enumerate(size) if n]
     if per_channel and not able:
         size, able = (1,), [0]
-    share = draw(st.sampled_from(("channel", "channel", "layer", "group"))) if able else "layer"
+    shares = ("channel", "channel", "layer", "group") if able else ("layer",)
+    return draw(_cases(size, values, able, per_channel, shares))
+
+
+@st.composite
+def _cases(
+    draw: st.DrawFn, size: tuple[int, ...], values: tuple[str, ...], able: list[int], per_channel: bool, shares: tuple[str, ...]
+) -> Case:
+    """``able``: where the channels may be."""
+    share = draw(st.sampled_from(shares))
     channel_dim = None
     if able and (per_channel or share != "layer" or draw(st.booleans())):
         channel_dim = draw(st.sampled_from([1] * (1 in able) * 3 + able))

@@ -89,7 +89,7 @@ class PiecewiseBasis(Basis):
         n = self.cells(count)
         q = u * (1 / self.width(count)) + n / 2
         cell = q.detach().floor()
-        return cell.clamp(-1, n).long() + 1, q - cell.clamp(0, n)
+        return cell.clamp(-1, n).nan_to_num(nan=0.0).long() + 1, q - cell.clamp(0, n)
 
     # -- the terms ----------------------------------------------------------------------------------------------------------
 
