@@ -1,5 +1,7 @@
 """What a trial keeps of its learned activations: for each channel shown, its curve, its inputs and the formula of that curve."""
 
+import re
+
 import numpy as np
 import pytest
 import sympy
@@ -31,7 +33,7 @@ def test_each_channel_has_its_own_curve_inputs_and_formula(activation, width, sh
     x, symbol = np.asarray(site["x"]), sympy.Symbol("x")
     for text, after in zip(site["formulas"], site["after"], strict=True):
         if " if " in text:
-            first, _, other = text.partition(" if x >= 0, else ")
+            first, other = re.split(r" if x >=? 0, else ", text)
             values = np.where(x >= 0, *(sympy.lambdify(symbol, sympy.sympify(part))(x) for part in (first, other)))
         else:
             values = sympy.lambdify(symbol, sympy.sympify(text))(x)

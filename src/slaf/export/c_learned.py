@@ -238,10 +238,16 @@ def _spline(module: UniformSpline) -> Code:
         *_three("c", written, sites),
         *find_piece(ends, "x"),
         "const float d = x - center[piece];",
+        *_straight(at, len(center) - 1, degree),
         *horner(f"c[{at}]", "d", degree),
         "return y;",
     ]
     return Code(tuple(told), tuple(body), bound, sites)
+
+
+def _straight(at: str, last: int, degree: int) -> list[str]:
+    """Beyond the grid without the powers that are not there, which would overflow."""
+    return [f"if (piece == 0 || piece == {last})", f"    return d * c[{at}][1] + c[{at}][0];"] if degree > 1 else []
 
 
 def _three(name: str, rows: Tensor, sites: int) -> list[str]:

@@ -22,7 +22,7 @@ __all__ = ["POWER", "Grid", "bumps", "fixed_map"]
 POWER = Recurrence((1.0,), (0.0,))
 """What the moments of an input map are taken of."""
 POWER_FAMILY = 0
-MAX_TERMS, MAX_EXPONENT = 32, 40.0
+MAX_TERMS, MAX_EXPONENT = 32, 8.0
 
 Definition = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
