@@ -67,8 +67,8 @@ def exported(model, path, example):
 
 @pytest.mark.parametrize("name", ["mlp", *(pytest.param(n, marks=transformers) for n in ("bert", "vit", "gpt2", "llama"))])
 def test_models_with_rationals_agree_in_onnx_runtime(tmp_path, request, name):
-    if name == "gpt2" and not request.config.getoption("--slow"):
-        pytest.skip("--slow exports GPT-2 too")
+    if name in ("gpt2", "vit") and not request.config.getoption("--slow"):
+        pytest.skip("--slow exports GPT-2 and the vision transformer too")
     model, example = swapped(name, RATIONAL)
     proto = exported(model, tmp_path / "model.onnx", example)
     kinds = {n.op_type for n in proto.graph.node}
