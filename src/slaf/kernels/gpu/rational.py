@@ -24,6 +24,7 @@ MAGNITUDES = 2  # forms whose b count by their magnitude
 
 @triton.jit
 def base_of(x, FORM: tl.constexpr):
+    """What the powers in Q are of: x², |x| or x."""
     if FORM == EVEN:
         return x * x
     elif FORM == PER_TERM:
@@ -34,6 +35,7 @@ def base_of(x, FORM: tl.constexpr):
 
 @triton.jit
 def outer(s, FORM: tl.constexpr):
+    """Q from the sum s of its terms of degree 1 and more: 1 + s, 1 + |s| or 1 + s²."""
     if FORM == JOINT:
         return 1.0 + tl.abs(s)
     elif FORM == SQUARE:
@@ -114,6 +116,7 @@ def forward_kernel(
     FORM: tl.constexpr, M: tl.constexpr, K: tl.constexpr,
     UNIFORM: tl.constexpr, WIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
+    """y = P/Q."""
     c, group, row, first, end = span(n, c, s, loops, UNIFORM, WIDE, A, B)
     a = load_theta(num_at, group, c, s, M + 1, UNIFORM, B)
     b = load_theta(den_at, group, c, s, K, UNIFORM, B)

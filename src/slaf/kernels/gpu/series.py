@@ -20,6 +20,7 @@ POWER, CHEBYSHEV, SECOND = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)  # 
 
 @triton.jit
 def standardised(x, mask, mid, scale, MAPPED: tl.constexpr):
+    """u = (x - center)·rscale, zero beyond the tensor's end; x itself without a map."""
     if MAPPED:
         return tl.where(mask, (x - mid[0]) * scale[0], 0.0)
     else:
@@ -78,6 +79,7 @@ def forward_kernel(
     FAMILY: tl.constexpr, D: tl.constexpr, MAPPED: tl.constexpr,
     UNIFORM: tl.constexpr, WIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
+    """y = Σ_j c_j φ_j(u)."""
     c, group, row, first, end = span(n, c, s, loops, UNIFORM, WIDE, A, B)
     coef = load_theta(coef_at, group, c, s, D + 1, UNIFORM, B)
     mid = load_theta(center_at, group, c, s, MAPPED, UNIFORM, B)
@@ -94,6 +96,7 @@ def backward_kernel(
     FAMILY: tl.constexpr, D: tl.constexpr, MAPPED: tl.constexpr, INPUT: tl.constexpr, SUMS: tl.constexpr, MAP_SUMS: tl.constexpr,
     UNIFORM: tl.constexpr, WIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
+    """The gradient of x, and a program's share of Σ g φ_j(u), Σ g p'(u) and Σ g p'(u) u."""
     c, group, row, first, end = span(n, c, s, loops, UNIFORM, WIDE, A, B)
     slope = slope_of(load_theta(coef_at, group, c, s, D + 1, UNIFORM, B), D)
     mid = load_theta(center_at, group, c, s, MAPPED, UNIFORM, B)
@@ -123,6 +126,7 @@ def input_kernel(
     FAMILY: tl.constexpr, D: tl.constexpr, Q: tl.constexpr, MAPPED: tl.constexpr,
     UNIFORM: tl.constexpr, WIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
+    """gx = g·rscale·p'(u) + q(u)."""
     c, group, row, first, end = span(n, c, s, loops, UNIFORM, WIDE, A, B)
     slope = slope_of(load_theta(coef_at, group, c, s, D + 1, UNIFORM, B), D)
     q = load_theta(q_at, group, c, s, Q + 1, UNIFORM, B)
@@ -143,6 +147,7 @@ def moments_kernel(
     FAMILY: tl.constexpr, COUNT: tl.constexpr, MAPPED: tl.constexpr,
     UNIFORM: tl.constexpr, WIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
+    """A program's share of Σ φ_j(u), j = 1 … COUNT."""
     c, group, row, first, end = span(n, c, s, loops, UNIFORM, WIDE, A, B)
     mid = load_theta(center_at, group, c, s, MAPPED, UNIFORM, B)
     scale = load_theta(rscale_at, group, c, s, MAPPED, UNIFORM, B)
