@@ -44,9 +44,8 @@ def close(got, exact, dtype, terms):
     torch.testing.assert_close(got.double(), exact, rtol=2 * HALF[dtype] + 1e-5, atol=(4e-6 * terms + HALF[dtype] / 8) * size + 1e-7)
 
 
-@settings(deadline=None, max_examples=150)
-@given(cases())
-def test_values_and_all_gradients(case):
+def agrees_with_float64(case, mode, close):
+    """Value and all gradients of a series in ``mode``, and the same bits a second time."""
     x, shape, degree, name, mapped = case
     recurrence = basis(name).recurrence
     theta = [torch.randn(degree + 1, *shape).div_(degree**2)]
@@ -59,7 +58,7 @@ def test_values_and_all_gradients(case):
             y = series(inputs[0], inputs[1], *(inputs[2:] or (None, None)), recurrence)
             return y, torch.autograd.grad(y, inputs, w.to(y.dtype))
 
-    y, grads = run("native", x, theta)
+    y, grads = run(mode, x, theta)
     exact, exact_grads = run("reference", x.double(), [t.double() for t in theta])
     assert y.dtype == x.dtype
     assert y.stride() == grads[0].stride() == x.stride()
@@ -68,8 +67,14 @@ def test_values_and_all_gradients(case):
         close(got, wanted, x.dtype, degree**2)
     for got, wanted in zip(grads[2:], exact_grads[2:], strict=True):  # sums of terms that cancel
         torch.testing.assert_close(got.double(), wanted, rtol=1e-3, atol=1e-4 * float(exact_grads[0].abs().sum()) + 1e-6)
-    again, _ = run("native", x, theta)
+    again, _ = run(mode, x, theta)
     assert torch.equal(again, y)
+
+
+@settings(deadline=None, max_examples=150)
+@given(cases())
+def test_values_and_all_gradients(case):
+    agrees_with_float64(case, "native", close)
 
 
 @settings(deadline=None, max_examples=150)

@@ -30,27 +30,7 @@ def close(got, exact, dtype, terms):
 @few
 @given(test_series_native.cases())
 def test_series_and_all_its_gradients(case):
-    x, shape, degree, name, mapped = case
-    recurrence = basis(name).recurrence
-    theta = [torch.randn(degree + 1, *shape).div_(degree**2)]
-    theta += [0.1 * torch.randn(shape), torch.rand(shape) / 3 + 0.2] if mapped else []
-    w = torch.randn(x.shape).to(x.dtype)
-
-    def run(mode, x, theta):
-        inputs = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_(), *(t.clone().requires_grad_() for t in theta)]
-        with use(mode):
-            y = series(inputs[0], inputs[1], *(inputs[2:] or (None, None)), recurrence)
-            return y, torch.autograd.grad(y, inputs, w.to(y.dtype))
-
-    y, grads = run("triton", x, theta)
-    exact, exact_grads = run("reference", x.double(), [t.double() for t in theta])
-    assert y.dtype == x.dtype
-    assert y.stride() == grads[0].stride() == x.stride()
-    close(y, exact, x.dtype, degree)
-    for got, wanted in zip(grads[:2], exact_grads[:2], strict=True):
-        close(got, wanted, x.dtype, degree**2)
-    for got, wanted in zip(grads[2:], exact_grads[2:], strict=True):  # sums of terms that cancel
-        torch.testing.assert_close(got.double(), wanted, rtol=1e-3, atol=1e-4 * float(exact_grads[0].abs().sum()) + 1e-6)
+    test_series_native.agrees_with_float64(case, "triton", close)
 
 
 @few
