@@ -1,9 +1,10 @@
-"""The README's pictures, all of them: python docs/make_images.py
+"""Pictures of the README and the pages: python docs/make_images.py [learned report polynomial], all of them if none is named.
 
 Trains what they show, about two minutes, in folders of slaf-runs/ that are kept: a second call draws again from what is stored.
 
 - docs/images/learned.png: what ``slaf`` became at its first two sites, seed 0, in two studies.
 - docs/images/report.png: the top of a report, in chromium.
+- docs/images/polynomial.png: the network of ``slaf encrypt-demo``, explained; its words are printed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from slaf.analyze import explain
 from slaf.compare.figures import colors, plot_learned
+from slaf.studies._encrypt_demo import learned as demo_network
+from slaf.studies._encrypt_demo import samples as demo_data
 
 ROOT = Path(__file__).parents[1]
 RUNS, IMAGES = ROOT / "slaf-runs", ROOT / "docs" / "images"
@@ -81,14 +85,36 @@ def screenshot(folder: Path, out: Path) -> None:
     Image.open(io.BytesIO(png)).convert("RGB").quantize(192, dither=Image.Dither.NONE).save(out, optimize=True)
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    learned([compared(*run) for run in LEARNED.items()], IMAGES / "learned.png")
+def draw_learned(out: Path) -> None:
+    """See above."""
+    learned([compared(*run) for run in LEARNED.items()], out)
+
+
+def draw_report(out: Path) -> None:
+    """See above."""
     for run in REPORT.items():
-        screenshot(compared(*run), IMAGES / "report.png")
-    for name in ("learned.png", "report.png"):
-        print(f"docs/images/{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB")
+        screenshot(compared(*run), out)
+
+
+def draw_polynomial(out: Path) -> None:
+    """See above."""
+    train, test = demo_data(seed=0)
+    found = explain(demo_network(4, train, test, epochs=40, seed=0, progress=False), test[0])
+    print(found)
+    found.plot().savefig(out, dpi=110, metadata={"Software": None})
+
+
+DRAWN = {"learned": draw_learned, "report": draw_report, "polynomial": draw_polynomial}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[[], *DRAWN], metavar="NAME", default=[])
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for name in parser.parse_args().names or DRAWN:
+        out = IMAGES / f"{name}.png"
+        DRAWN[name](out)
+        print(f"docs/images/{out.name}: {out.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

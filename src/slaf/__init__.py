@@ -44,6 +44,7 @@ _PUBLIC = {
     "wrap": "slaf.core",
 }
 _ROOMS = (
+    "analyze",
     "bases",
     "compare",
     "core",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "FORMATS", "curve", "figure_bytes"]
+__all__ = ["COLORS", "FORMATS", "curve", "figure_bytes", "style"]
 
 COLORS = ("#1f5fa8", "#b8480a", "#007a5a", "#8f4596", "#333333", "#7d6400", "#00738c", "#a62b50")
 """Lines and their labels: told apart with any colour vision by the line's style too; every one has a contrast of 4.5 on white."""
@@ -82,7 +82,7 @@ def curve(
     orders = range(derivatives + 1)
     # one activation: its derivatives share the axes; several: one panel for each order
     panels = [[(s, n) for n in orders] for s in sampled] if len(sampled) == 1 else [[(s, n) for s in sampled] for n in orders]
-    with _style():
+    with style():
         longest = max(len(s.label) for s in sampled) if len(sampled) > 1 else 0
         axes = _new_axes(len(panels), longest) if ax is None else _given_axes(ax, len(panels))
         for n, (panel, lines) in enumerate(zip(axes, panels, strict=True)):
@@ -111,7 +111,8 @@ def require_matplotlib() -> None:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Within, figures look like all of slaf's."""
     import matplotlib as mpl
 
     with mpl.rc_context(dict(_STYLE)):
@@ -200,7 +201,7 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     one_of("format", kind, FORMATS)
     undated: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     buffer = io.BytesIO()
-    with _style():
+    with style():
         figure.savefig(buffer, format=kind, dpi=170, metadata=undated[kind])
     return buffer.getvalue()
 

@@ -112,6 +112,13 @@ def network() -> nn.Sequential:
     )
 
 
+def samples(seed: int) -> tuple[Samples, Samples]:
+    """The digits as images (n, 1, 8, 8) in [-1, 1] with labels: to learn from, and held out."""
+    data = Digits().data(seed, {"widths": ()})
+    (x, y), (x_test, y_test) = data.train, data.test
+    return (x.reshape(-1, 1, 8, 8), y), (x_test.reshape(-1, 1, 8, 8), y_test)
+
+
 def learned(degree: int, data: Samples, held_out: Samples, epochs: int, seed: int, progress: bool) -> nn.Module:
     """The network, trained with ReLU and then made a polynomial."""
     with torch.random.fork_rng(devices=[]):
@@ -140,8 +147,7 @@ def demo(
         if not least <= value <= most:
             raise SlafError(f"{name} must be from {least} to {most}; got {value}")
     sealapi()  # before minutes of training, not after
-    data = Digits().data(seed, {"widths": ()})
-    (x, y), (x_test, y_test) = ((a.reshape(-1, 1, 8, 8), b) for a, b in (data.train, data.test))
+    (x, y), (x_test, y_test) = samples(seed)
     clock = _Clock()
     say(f"training for {epochs} epochs on {len(x)} images, and as long again to become a polynomial")
     model = learned(degree, (x, y), (x_test, y_test), epochs, seed, progress)

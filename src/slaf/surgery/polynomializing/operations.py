@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from slaf.core import SlafError
 from slaf.core.errors import blame
 from slaf.surgery.frozen import FrozenPolynomial
 
-__all__ = ["Flow", "multiplicative_depth", "nonpolynomial_operations"]
+__all__ = ["Flow", "Step", "multiplicative_depth", "nonpolynomial_operations"]
 
 
 def _names(text: str) -> frozenset[str]:
@@ -22,6 +23,9 @@ def _names(text: str) -> frozenset[str]:
 
 _PRODUCTS = _names("add sub rsub mul square matmul mm bmm mv dot addmm addbmm baddbmm addmv linear bilinear einsum addcmul")
 """Polynomial in all of their arguments together."""
+_SUMS = _names("add sub rsub")
+_PLUS_PRODUCT = _names("addmm addbmm baddbmm addmv addcmul")
+"""The first argument plus the product of the others."""
 _LEVELS = _names(
     "mul square matmul mm bmm mv dot addmm addbmm baddbmm addmv linear bilinear einsum addcmul div batch_norm convolution conv1d conv2d "
     "conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
@@ -39,6 +43,23 @@ _LINEAR = _names(
 """Linear in their first argument, or list of them, if no other depends on the input."""
 _CONSTANT = _names("zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty _assert_tensor_metadata")
 """Whatever the values are."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on what depends on the input; a call of a frozen polynomial is one.
+
+    Attributes:
+        node: the operation, of a polynomial the first one.
+        operands: of each argument that depends on the input, once for every use, the step that makes it; -1 for an input.
+        first: whether the first argument is among them.
+        path: of the frozen polynomial, else None.
+    """
+
+    node: fx.Node
+    operands: tuple[int, ...]
+    first: bool
+    path: str | None = None
 
 
 class Flow:
@@ -76,21 +97,50 @@ class Flow:
         """See :func:`nonpolynomial_operations`."""
         return tuple(dict.fromkeys(f"{_where(n)}: {_name(n)}" for n in self.steps() if not _allowed(n, self.dependent)))
 
+    def calls(self) -> list[Step]:
+        """The steps, with every call of a frozen polynomial as one; those before come first."""
+        out: list[Step] = []
+        made: dict[fx.Node, int] = dict.fromkeys(self.inputs, -1)
+        calls: dict[Any, int] = {}
+        for n in self.steps():
+            path, call = next(((p, tuple(n.meta["nn_module_stack"])) for p, _ in _modules(n) if p in self.degrees), (None, None))
+            if call in calls:
+                made[n] = calls[call]
+                continue
+            operands = [a for value in (*n.args, *n.kwargs.values()) for a in _nodes(value) if a in self.dependent]
+            first = bool(n.args) and any(a in self.dependent for a in _nodes(n.args[0]))
+            made[n] = len(out)
+            if path is not None:
+                calls[call] = len(out)
+            out.append(Step(n, tuple(made[a] for a in operands), first, path))
+        return out
+
+    def degree(self) -> int:
+        """The total degree in the input, at most: frozen polynomials compose, products add."""
+        found: list[int] = []
+        for step in self.calls():
+            found.append(self._degree(step, [1 if i < 0 else found[i] for i in step.operands]))
+        return max(found, default=1)
+
+    def _degree(self, step: Step, given: list[int]) -> int:
+        name = _name(step.node)
+        if step.path is not None:
+            return max(given) * self.degrees[step.path]
+        if name in _PLUS_PRODUCT:
+            return max(given[0], sum(given[1:])) if step.first else sum(given)
+        if name == "square":
+            return 2 * given[0]
+        if name == "pow":
+            return int(step.node.args[1]) * given[0]  # type: ignore[arg-type]
+        return sum(given) if name in _PRODUCTS - _SUMS else max(given)
+
     def depth(self) -> int:
         """See :func:`multiplicative_depth`."""
-        depth: dict[fx.Node, int] = dict.fromkeys(self.inputs, 0)
-        inside: dict[fx.Node, str] = {}
-        entry = 0
-        for n in self.steps():
-            before = [a for a in n.all_input_nodes if a in self.dependent]
-            path = next((p for p, _ in _modules(n) if p in self.degrees), None)
-            if path is None:
-                depth[n] = max(depth[a] for a in before) + (_name(n) in _LEVELS)
-                continue
-            outside = [depth[a] for a in before if inside.get(a) != path]
-            entry = max(outside) if len(outside) == len(before) else max([entry, *outside])  # all from outside: another call begins
-            depth[n], inside[n] = entry + least_levels(self.degrees[path]), path
-        return max(depth.values(), default=0)
+        found: list[int] = []
+        for step in self.calls():
+            levels = int(_name(step.node) in _LEVELS) if step.path is None else least_levels(self.degrees[step.path])
+            found.append(levels + max(0 if i < 0 else found[i] for i in step.operands))
+        return max(found, default=0)
 
 
 def nonpolynomial_operations(model: nn.Module, example: Any) -> tuple[str, ...]:
