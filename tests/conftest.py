@@ -7,6 +7,7 @@ import torch
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="compile every activation with Inductor, not one of each family")
     parser.addoption("--cases", type=int, metavar="N", help="random cases of each kernel (10000 is the full number)")
+    parser.addoption("--case-seed", type=int, metavar="S", help="which random cases: with several seeds a large number runs in pieces")
 
 
 @pytest.fixture(autouse=True, scope="session")

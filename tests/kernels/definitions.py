@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from definitions_layers import POLYNORM
+from definitions_bumps import BUMPS
+from definitions_layers import EVONORM, POLYNORM
 from definitions_pointwise import HINGES, PIECES
 from entry import STATISTICAL, UNIT, Kernel
 from hypothesis import strategies as st
@@ -179,6 +180,8 @@ KERNELS: dict[str, Kernel] = {
     "normalised terms": _with_statistics("batch", ("identity", "identity", "affine", "batch")),
     **PIECES,
     **HINGES,
+    **BUMPS,
     **POLYNORM,
+    **EVONORM,
 }
 """What the random cases run over; another kernel joins with one entry."""

@@ -103,7 +103,7 @@ def _bspline_specs() -> st.SearchStrategy[str]:
     return st.builds(lambda p, k, m: f"slaf(basis=bspline(degree={p}), terms={p + 2 + k}, {m})", *degrees, more)
 
 
-def _evaluated(act: Any) -> None:
+def evaluated(act: Any) -> None:
     """With running statistics: in training the definition runs."""
     act.eval()
     with_input_statistics(act)
@@ -121,7 +121,7 @@ def with_input_statistics(act: Any) -> None:
 KNOTS = (3.0, -3.0, 4.0, -4.0, 0.25, -0.5, 1.5)
 PIECES = {
     **{
-        name: Kernel(_spline_specs(spec), spline, lambda act: 12 + 4 * act.degree, points=KNOTS, loose=True)
+        name: Kernel(_spline_specs(spec), spline, lambda act: 12 + 4 * act.degree, points=KNOTS, loose=not name.startswith("piecewise"))
         for name, spec in (
             ("piecewise linear", "piecewise_linear("),
             ("quadratic spline", "spline(degree=2, "),
@@ -129,7 +129,7 @@ PIECES = {
         )
     },
     "b-splines": Kernel(
-        _bspline_specs(), bsplines, lambda act: 16 + 6 * act.basis.degree, points=KNOTS, loose=True, needs="channels", prepare=_evaluated
+        _bspline_specs(), bsplines, lambda act: 16 + 6 * act.basis.degree, points=KNOTS, loose=True, needs="channels", prepare=evaluated
     ),
 }
 
@@ -158,14 +158,12 @@ HINGES = {
         st.just("prelu(weight=0.25)"),
         lambda act, x, theta, minus, at: _lines(x, theta["weight"][0], torch.ones(()), minus, at),  # noqa: ARG005
         lambda act: 4,  # noqa: ARG005
-        loose=True,
         one_dtype=True,
     ),
     "dprelu": Kernel(
         st.just("dprelu(alpha=1.0)"),
         lambda act, x, theta, minus, at: _lines(x, theta["beta"][0], theta["alpha"][0], minus, at),  # noqa: ARG005
         lambda act: 4,  # noqa: ARG005
-        loose=True,
         one_dtype=True,
     ),
     "apl": Kernel(
@@ -173,6 +171,5 @@ HINGES = {
         hinges,
         lambda act: 8 + act.hinges,
         theta=_at_points,
-        loose=True,
     ),
 }

@@ -30,9 +30,10 @@ class Kernel(NamedTuple):
         prepare: what else a module needs.
         reaches: (module, where x is NaN or infinite) → where y may be.
         arguments: of ``slaf.make``: more text for the spec, and the context.
-        loose: whether y alone is compared where x is not finite, and NaN and infinities count alike: 0·∞ in sums over pieces and hinges
-            is another thing than a term that is not looked up.
-        one_dtype: whether θ must have the dtype of x.
+        loose: whether y alone is compared where x is not finite, and NaN and infinities count alike: in the gradient of coefficients the
+            definition has 0·∞ or ∞ - ∞ where the kernel adds no such term.
+        one_dtype: whether θ must have the dtype of x; then its gradients by channel are rounded before a group adds them.
+        takes: (module, x) → whether the kernel runs, not silently the definition: torch's own sums vary with the number of threads.
     """
 
     specs: st.SearchStrategy[str]
@@ -47,6 +48,7 @@ class Kernel(NamedTuple):
     arguments: Callable[[Case], tuple[str, dict[str, Any]]] = lambda case: (f"share={case.share}", case.sharing())
     loose: bool = False
     one_dtype: bool = False
+    takes: Callable[[Any, Tensor], bool] = lambda act, x: True  # noqa: ARG005
 
 
 def rows_of(theta: Tensor, act: Any) -> Tensor:

@@ -129,11 +129,13 @@ def cases(draw: st.DrawFn, values: tuple[str, ...], needs: str) -> Case:
     """
     Args:
         values: the kinds that the kernel is asked about.
-        needs: ``"nothing"``, ``"channels"``, where the module must know them, or ``"batch"``: channels, not at dimension 0, and no sharing.
+        needs: ``"nothing"``, ``"channels"``, where the module must know them, or ``"batch"``: channels, not at dimension 0, and no sharing;
+            ``"batch of channels"``: there are some.
     """
     size, per_channel = draw(sizes()), needs != "nothing"
-    if needs == "batch":
-        return draw(_cases(size if len(size) > 1 else (*size, 3), values, list(range(1, max(len(size), 2))), True, ("channel",)))
+    if needs.startswith("batch"):
+        size = size if len(size) > 1 and (needs == "batch" or any(size[1:])) else (*size, 3)
+        return draw(_cases(size, values, [d for d in range(1, len(size)) if size[d] or needs == "batch"], True, ("channel",)))
     able = [d for d, n in enumerate(size) if n]
     if per_channel and not able:
         size, able = (1,), [0]

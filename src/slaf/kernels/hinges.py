@@ -19,6 +19,8 @@ __all__ = ["hinged"]
 
 MAX_HINGES = 64
 LINES = {"place": 0.0, "left": 0.0, "right": 1.0, "height": 0.0}
+NOTHING = -0.0
+"""A slope that is not there: 0 at infinity too, where 0·∞ of a learned slope is NaN."""
 
 
 def hinged(x: Tensor, definition: Callable[..., Tensor], **parameters: Tensor) -> Tensor | None:
@@ -47,7 +49,7 @@ class _Hinged:
             self.table = torch.empty(layout.c, 4 + 2 * count, dtype=torch.float32, device="cpu")
             for i, (name, value) in enumerate(LINES.items()):
                 given = parameters.get(name)
-                self.table[:, i] = value if given is None else raw.table(given[None], layout)[:, 0]
+                self.table[:, i] = (value or NOTHING) if given is None else raw.table(given[None], layout)[:, 0] + 0.0
             for i, name in enumerate(("slopes", "places")):
                 if count:
                     self.table[:, 4 + i :: 2] = raw.table(parameters[name], layout)

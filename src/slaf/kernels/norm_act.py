@@ -127,6 +127,8 @@ def quotient_norm(
     if found is None:
         return None
     kernel = _Quotient(x, found, kind, eps, running_var, definition, (weight, v, bias))
+    if not kernel.stats.finite():
+        return None
     return run(kernel, x, weight, v, bias), torch.from_numpy(kernel.var)
 
 
@@ -138,6 +140,10 @@ class _Statistics:
     root: Array
     batch_mean: Array
     batch_root: Array
+
+    def finite(self) -> bool:
+        """Whether all elements are, and so the whole of what is made of them: the definition knows how far NaN and infinities reach."""
+        return all(bool(np.isfinite(part).all()) for part in (self.mean, self.root, self.batch_root))
 
 
 class _Quotient:
@@ -178,11 +184,7 @@ class _Quotient:
 
     @QUIET
     def forward(self, x: Tensor) -> Tensor:
-        return raw.quotient_norm(0, x, None, self.place, self._rows(*self._denominator(), self._factor(), self.bias))
-
-    def _factor(self) -> Array:
-        """γ, NaN where the kernel's maximum would not see that the batch's root is."""
-        return np.where(np.isnan(self.stats.batch_root), np.nan, self.weight)
+        return raw.quotient_norm(0, x, None, self.place, self._rows(*self._denominator(), self.weight, self.bias))
 
     @QUIET
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
@@ -193,7 +195,7 @@ class _Quotient:
         if need_x:
             by_root = {"b0": by_q, "b1": by_p + by_q, "b2": by_q}[self.kind]
             by_batch = -self.weight * (all_ - own).sum(0) if self.training else np.zeros_like(self.weight)
-            rows = self._rows(*denominator, self._factor(), *self._line(by_root, by_batch, denominator[3]))
+            rows = self._rows(*denominator, self.weight, *self._line(by_root, by_batch, denominator[3]))
             gx = raw.quotient_norm(2, x, g, self.place, rows)
         found = quotient.sum(0), by_p.sum(0), plain.sum(0)
         return gx, *(None if d is None else torch.from_numpy(t).to(d) for t, d in zip(found, self.dtypes, strict=True))

@@ -75,6 +75,14 @@ def value_on_pieces(coefficients: Sequence[Tensor], t: Tensor) -> Tensor:
     return value + inside * inside * higher
 
 
+def _adjoint(sums: Tensor, matrix: Tensor) -> Tensor:
+    """sums @ matrix.T, where 0 in the matrix is no term, also times infinity."""
+    found = sums @ matrix.T
+    if not bool(found.isfinite().all()):
+        found = torch.where(matrix == 0, 0, sums[:, None] * matrix).sum(2)
+    return found
+
+
 class _Piecewise:
     def __init__(
         self,
@@ -102,7 +110,7 @@ class _Piecewise:
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         gx, sums = raw.pieces_backward(x, g, self.layout, self.degree, self.table, self.center, self.rscale, need_x)
-        return gx, (raw.by_row(sums, self.count, self.shape, self.layout) @ self.matrix.T).to(self.dtype)
+        return gx, _adjoint(raw.by_row(sums, self.count, self.shape, self.layout), self.matrix).to(self.dtype)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return self.definition(x, *parameters)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slaf.core import Facts, NormActivation, OverRanks, Paper, Sharing, SlafError, activations
+from slaf.kernels.dispatch import dense
 from slaf.kernels.norm_act import gate_norm, quotient_norm
 
 from ._statistics import FullStatistics
@@ -99,7 +100,7 @@ class EvoNorm(NormActivation):
         dim = self.sharing.channel_dim % x.dim()
         if x.dim() < 2 or dim == 0:
             raise SlafError(f"{self.name} takes an input of two dimensions or more, the first one the batch; got {tuple(x.shape)}")
-        return self._evaluated(x.movedim(dim, 1)).movedim(1, dim)
+        return self._evaluated(dense(x).movedim(dim, 1)).movedim(1, dim)
 
     def _evaluated(self, x: Tensor) -> Tensor:
         """y for channels at dimension 1."""
@@ -224,8 +225,9 @@ class _Batch(FullStatistics, OverRanks, EvoNorm):
         if self.ranks is None or not self.training:
             found = quotient_norm(x, *given, self.name[-2:], self.eps, kept, self._defined)
         if found is None:
-            var = self._batch_variance(x) if kept is None else kept
-            y = self._defined(x, *given, var)
+            z = _wide(x)  # once: the gradients of two casts would be rounded before they are added
+            var = self._batch_variance(z) if kept is None else kept
+            y = self._defined(z, *given, var).to(x.dtype)
         else:
             y, var = found
         if self.training:
@@ -235,16 +237,15 @@ class _Batch(FullStatistics, OverRanks, EvoNorm):
     def _defined(self, x: Tensor, weight: Tensor | None, v: Tensor | None, bias: Tensor | None, var: Tensor | None) -> Tensor:
         """y from s²; ``None``: the batch's own."""
         z = _wide(x)
-        left = (self._by_channel(self._batch_variance(x) if var is None else var, z) + self.eps).sqrt()
+        left = (self._by_channel(self._batch_variance(z) if var is None else var, z) + self.eps).sqrt()
         return self._affine(z / torch.maximum(left, self._own(z, v)), weight, bias).to(x.dtype)
 
     def _own(self, z: Tensor, v: Tensor | None) -> Tensor:
         """r(x), of the sample alone."""
         raise NotImplementedError
 
-    def _batch_variance(self, x: Tensor) -> Tensor:
+    def _batch_variance(self, z: Tensor) -> Tensor:
         """Of each channel over the batch, (channels,), differentiable."""
-        z = _wide(x)
         dims = [d for d in range(z.dim()) if d != 1]
         mean = z.mean(dims, keepdim=True)
         var = (z - mean).square().mean(dims)

@@ -94,7 +94,9 @@ class APL(Family):
 
     def forward(self, x: Tensor) -> Tensor:
         x = dense(x)
-        parameters = {"slopes": self.per_element(self.slopes, x), "places": self.per_element(self.places, x)}
+        # of float32, so that the gradients of channels that share θ are added before they are rounded to a half type
+        slopes, places = (p if p.dtype == torch.float64 else p.float() for p in (self.slopes, self.places))
+        parameters = {"slopes": self.per_element(slopes, x), "places": self.per_element(places, x)}
         y = None if transformed() else hinged(x, _defined, **parameters)
         return _defined(x, **parameters) if y is None else y
 

@@ -29,10 +29,20 @@ def _defined(
     right: float | Tensor = LINES["right"],
     height: float | Tensor = LINES["height"],
 ) -> Tensor:
-    above, below = (x if _is(slope, 1) else slope * x for slope in (right, left))
+    right_side = x > place
+    above, below = _side(x, right, right_side), _side(x, left, ~right_side)
     if not (_is(place, 0) and _is(height, 0)):  # the constants together, so that they may cancel exactly
         above, below = above + (height - right * place), below + (height - left * place)
-    return torch.where(x > place, above, below)
+    return torch.where(right_side, above, below)
+
+
+def _side(x: Tensor, slope: float | Tensor, here: Tensor) -> Tensor:
+    """slope·x, where it counts; elsewhere 0 times an infinite x would make the gradient of a learned slope NaN."""
+    if isinstance(slope, Tensor):
+        return slope * torch.where(here, x, 0)
+    if slope == 0:
+        return 0 * x.clamp(-1, 1)  # 0 at infinity, NaN at NaN
+    return x if slope == 1 else slope * x
 
 
 def _is(parameter: float | Tensor, number: float) -> bool:

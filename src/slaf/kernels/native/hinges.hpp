@@ -1,7 +1,11 @@
 // y = height + slope·(x - place) + Σ_s a_s max(b_s - x, 0), slope = right where x > place, else left. S: how many hinges, or ANY.
+// left = -0 means that there is no line on the left, also at -∞.
 // Parameters: place, left, right, height, a_0, b_0, …. Sums: of g·(x - place) on the left and on the right, of g on the left and on
 // the right, then for every hinge Σ g·max(b_s - x, 0) and Σ g where b_s > x.
 #pragma once
+#include <float.h>
+#include <math.h>
+
 #include "series.hpp"
 
 namespace {
@@ -16,7 +20,10 @@ SLAF_INLINE void each_hinge(int count, F f) {
 
 template <int S, int U, class P>
 SLAF_INLINE void hinged(int count, P p, const vf (&x)[U], vf (&y)[U]) {
-  for (int v = 0; v < U; ++v) y[v] = (x[v] > p(0, v) ? p(2, v) : p(1, v)) * (x[v] - p(0, v)) + p(3, v);
+  for (int v = 0; v < U; ++v) {
+    const vf d = x[v] - p(0, v), least = (vi)p(1, v) == INT32_MIN ? all(-FLT_MAX) : all(-INFINITY);
+    y[v] = (x[v] > p(0, v) ? p(2, v) : p(1, v)) * (d < least ? least : d) + p(3, v);
+  }
   each_hinge<S>(count, [&](int s) {
     for (int v = 0; v < U; ++v) {
       const vf d = p(5 + 2 * s, v) - x[v];
