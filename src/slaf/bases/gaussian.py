@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .base import Basis, check_order
 
-__all__ = ["GaussianBasis", "Place", "uniform_centres"]
+__all__ = ["GaussianBasis", "Place", "bell", "uniform_centres"]
 
 CUT = 40.0
 """Widths from the centre beyond which exp(-t²/2) is 0 in float64: farther out t² would only overflow."""
@@ -38,7 +38,7 @@ class GaussianBasis(Basis):
     def combine(self, u: Tensor, coefficients: Tensor, count: int) -> Tensor:
         y = torch.zeros_like(u)
         for c, (centre, width, amplitude) in zip(coefficients.unbind(0), self.places(count), strict=True):
-            y = y + _shape((u - centre) * (1 / width), self.order_of_elements) * (amplitude * c)
+            y = y + bell((u - centre) * (1 / width), self.order_of_elements) * (amplitude * c)
         return y
 
     def element_sizes(self, count: int) -> list[tuple[float, float]]:
@@ -48,13 +48,13 @@ class GaussianBasis(Basis):
 
     def derivative(self, u: Tensor, count: int, order: int = 1) -> Tensor:
         t, width, amplitude = self._all(u, count)
-        return self._mix(_shape(t, self.order_of_elements + check_order(order)) * amplitude / width**order, count)
+        return self._mix(bell(t, self.order_of_elements + check_order(order)) * amplitude / width**order, count)
 
     def antiderivative(self, u: Tensor, count: int) -> Tensor:
         t, width, amplitude = self._all(u, count)
         zero, _, _ = self._all(torch.zeros_like(u), count)
         if self.order_of_elements:
-            risen = _shape(t, self.order_of_elements - 1) - _shape(zero, self.order_of_elements - 1)
+            risen = bell(t, self.order_of_elements - 1) - bell(zero, self.order_of_elements - 1)
         else:
             risen = math.sqrt(math.pi / 2) * (torch.erf(t / math.sqrt(2)) - torch.erf(zero / math.sqrt(2)))
         return self._mix(risen * amplitude * width, count)
@@ -98,7 +98,7 @@ class GaussianBasis(Basis):
         return sum((sympy.Float(c) * e for c, e in zip(mixed, self.elements(x, len(coefficients)), strict=True)), sympy.Integer(0))
 
 
-def _shape(t: Tensor, order: int) -> Tensor:
+def bell(t: Tensor, order: int) -> Tensor:
     """G^{(n)}(t) = (-1)^n He_n(t) exp(-t²/2)."""
     t = torch.where(t.abs() > CUT, CUT, t)  # the terms beyond are 0 with either sign
     bell = torch.exp(-0.5 * t * t)

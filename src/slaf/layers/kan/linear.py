@@ -1,0 +1,126 @@
+"""KANLinear: a learned function on every edge of a dense layer, as one expansion and one matrix product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slaf.bases import Basis
+from slaf.core import SlafError, Spec, one_of
+
+from .initialization import INITS, start
+from .layer import Base, Interval, KANLayer, checked_size
+
+__all__ = ["KANLinear"]
+
+
+class KANLinear(KANLayer):
+    """y_o = Σ_i [w_oi·base(x_i) + Σ_k c_oik φ_k(u_i)] + b_o, u_i = x_i mapped from its interval to the domain of the basis.
+
+    x is expanded to (…, in_features·columns), and one matrix product gives y; only x is kept for backward.
+
+    Args:
+        in_features, out_features: sizes of the last dimension of input and output.
+        basis: φ, one of :data:`slaf.bases.bases` as ``slaf(basis=…)`` takes it, ``"bspline(degree=3)"``; or ``"mixture(relu, sine)"``, or a
+            sequence of names: then φ_k are these activations.
+        grid: the number of intervals of a piecewise basis (B-splines, piecewise linear), 5 if not given; K follows from it.
+        degree: K of a polynomial basis.
+        terms: K of any other basis, or of a piecewise one in place of grid.
+        interval: of every input, mapped to the domain of the basis. Beyond it every φ_k goes on as a straight line. See :meth:`refit`.
+        base: any activation, or ``None``.
+        bias: learn b. The constant of every edge is in it: without it a B-spline layer is no whole spline space.
+        init: ``"variance"``, ``"zero"``, ``"kan"``, ``"fast_kan"`` or ``"chebykan"``, see
+            :data:`slaf.layers.kan.initialization.INITS`.
+        track_range: remember the range of every input in training, for :meth:`refit` without data.
+
+    Attributes:
+        weight: (columns, in_features, out_features): c, and w last; ``coefficients`` and ``base_weight`` are views of it.
+        bias: (out_features,) or ``None``.
+
+    Shapes: (…, in_features) → (…, out_features), dtype kept; half types are expanded in float32.
+
+    Raises:
+        SlafError: an argument that is not allowed, or an input that does not fit.
+
+    Source: Liu et al. (2024), KAN: Kolmogorov–Arnold Networks, arXiv:2404.19756 [from memory].
+
+    Example:
+        >>> slaf.layers.KANLinear(64, 10, basis="bspline(degree=3)", grid=8)(torch.randn(32, 64)).shape
+        torch.Size([32, 10])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        basis: str | Spec | Basis | Sequence[str | Spec] = "bspline",
+        *,
+        grid: int | None = None,
+        terms: int | None = None,
+        degree: int | None = None,
+        interval: Interval = (-1.0, 1.0),
+        base: Base = "silu",
+        bias: bool = True,
+        init: str = "variance",
+        track_range: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        made = {"device": device, "dtype": dtype}
+        super().__init__(checked_size("in_features", in_features), basis, grid, terms, degree, interval, base, track_range, made)
+        self.in_features, self.out_features = in_features, checked_size("out_features", out_features)
+        self.init = one_of("init", init, INITS)
+        self.weight = nn.Parameter(torch.empty(self.columns, in_features, out_features, **made))
+        self.bias = nn.Parameter(torch.empty(out_features, **made)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as ``init`` says, on the intervals of the constructor."""
+        self.reset_intervals()
+        fan = (self.in_features, self.out_features)
+        start(self.coefficients, self.base_weight, fan, self.init, self.basis, self.base, self.interval)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @property
+    def coefficients(self) -> Tensor:
+        """c, a view of ``weight``: (num_terms, in_features, out_features)."""
+        return self.weight[: self.num_terms]
+
+    @property
+    def base_weight(self) -> Tensor | None:
+        """w, a view of ``weight``: (in_features, out_features); ``None`` without a base activation."""
+        return None if self.base is None else self.weight[self.num_terms]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        self._see(x)
+        return self._defined(x, self.weight, self.bias)
+
+    def _defined(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y = self.expand(x).flatten(-2) @ weight.flatten(0, 1)
+        return y if bias is None else y + bias
+
+    def to_edges(self, weight: Tensor) -> Tensor:
+        return weight
+
+    def from_edges(self, edges: Tensor) -> Tensor:
+        return edges
+
+    def summed(self, constants: Tensor) -> Tensor:
+        return constants.sum(0)
+
+    def edges(self, x: Tensor) -> Tensor:
+        """The function of every edge at ``x`` (…, in_features), without the bias: (…, in_features, out_features)."""
+        self._check(x)
+        return torch.einsum("...ki,kio->...io", self.expand(x), self.weight)
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() < 1 or x.shape[-1] != self.in_features:
+            raise SlafError(f"KANLinear takes an input of (…, {self.in_features}); got shape {tuple(x.shape)}")
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, {self._described()}"
