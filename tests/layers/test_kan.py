@@ -119,7 +119,7 @@ def test_compiled_and_exported(basis: str) -> None:
     assert torch.allclose(exported.module()(x[:4]), layer(x[:4]), atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: KANLinear(3, 4), lambda: KANConv2d(3, 4, 3, padding=1)])
+@pytest.mark.parametrize("make", [lambda: KANLinear(3, 4), lambda: KANConv2d(3, 4, 3, padding=1)], ids=["linear", "conv"])
 def test_onnx_runtime_computes_the_same(make: object, tmp_path: object) -> None:
     import onnxruntime
 
@@ -127,7 +127,7 @@ def test_onnx_runtime_computes_the_same(make: object, tmp_path: object) -> None:
     x = torch.randn(2, 3) if isinstance(layer, KANLinear) else torch.randn(2, 3, 5, 5)
     path = f"{tmp_path}/layer.onnx"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter uses what it has itself deprecated
+        warnings.simplefilter("ignore")
         torch.onnx.export(layer, (x,), path, dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(path)
     (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})

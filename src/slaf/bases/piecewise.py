@@ -88,8 +88,8 @@ class PiecewiseBasis(Basis):
         """The number of the piece that each u lies on, and t there."""
         n = self.cells(count)
         q = u * (1 / self.width(count)) + n / 2
-        cell = q.detach().floor()
-        return cell.clamp(-1, n).nan_to_num(nan=0.0).long() + 1, q - cell.clamp(0, n)
+        cell = q.detach().floor().clamp(-1, n)
+        return cell.nan_to_num(nan=0.0).long() + 1, q - torch.relu(cell)  # a second clamp would confuse ONNX's optimizer
 
     # -- the terms ----------------------------------------------------------------------------------------------------------
 
