@@ -102,6 +102,15 @@ def test_samples_do_not_see_each_other(name):
     torch.testing.assert_close(act(x[1:2]), y[1:2])
 
 
+@pytest.mark.parametrize("name", ["evonorm_s1", "evonorm_s2"])
+def test_without_its_gate_it_does_not_depend_on_the_scale(name):
+    """Gate ½ in place of σ(x): what is left is x over its deviation, the same for x and 5 x up to eps."""
+    act, x = slaf.make(name + "(groups=3, eps=1e-12)", num_channels=6, dtype=torch.float64), torch.randn(2, 6, 9, dtype=torch.float64)
+    halves = [act(z) / torch.sigmoid(z) / 2 for z in (x, 5 * x)]
+    torch.testing.assert_close(*halves)
+    assert not torch.allclose(act(x), act(5 * x))
+
+
 def test_groups_are_lowered_to_a_divisor():
     assert slaf.make("evonorm_s0", num_channels=48).groups_used == 24
     assert slaf.make("evonorm_s0", num_channels=64).groups_used == 32

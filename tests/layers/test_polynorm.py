@@ -102,7 +102,7 @@ def test_training_stays_finite(scale):
     ("spec", "message"),
     [
         ("polynorm(order=9)", "order must be an integer from 1 to 8"),
-        ("polynorm(eps=0)", "eps must be a positive number"),
+        ("polynorm(eps=0)", "eps must be a number above 0"),
         ("polynorm(normalized_dim=x)", "normalized_dim must be an integer"),
     ],
 )

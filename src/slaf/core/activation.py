@@ -255,3 +255,6 @@ class NormActivation(_Described):
     """How far an element reaches in training: its ``"token"`` (the last dimension), its ``"sample"`` or the ``"batch"``."""
     scale_invariant: ClassVar[bool | None] = None
     """Whether f(c·x) = f(x) for c > 0 in training, up to the eps of the normalisation; ``None``: not claimed."""
+
+    def take_over(self, norm: Any) -> None:
+        """Start from the running statistics of the torch batch norm that this takes the place of; nothing where it keeps none."""

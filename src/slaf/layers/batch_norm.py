@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from slaf.core import Facts, NormActivation, OverRanks, Paper, Ranks, Sharing, SlafError, Spec, activations, make, parse
+from slaf.core import Facts, Paper, Ranks, SlafError, Spec, activations
 
-from ._statistics import FullStatistics
+from ._layer import Followed, number
+from ._statistics import RunningStatistics
 
 __all__ = ["BatchNormActivation"]
 
@@ -27,7 +28,7 @@ _FACTS = Facts(
 )
 
 
-class BatchNormActivation(FullStatistics, OverRanks, NormActivation):
+class BatchNormActivation(RunningStatistics, Followed):
     """f(γ (x - mean) / √(var + eps) + β): batch statistics in training, running ones in evaluation.
 
     Args:
@@ -55,6 +56,8 @@ class BatchNormActivation(FullStatistics, OverRanks, NormActivation):
 
     name = "batch_norm"
     scale_invariant = True
+    _facts = _FACTS
+    _defaults: ClassVar[dict[str, Any]] = {"eps": 1e-5, "momentum": 0.1, "affine": True}
 
     def __init__(
         self,
@@ -69,57 +72,26 @@ class BatchNormActivation(FullStatistics, OverRanks, NormActivation):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.refuse_inplace(inplace)
-        if num_channels is None:
-            raise SlafError("batch_norm needs num_channels, the size of dimension channel_dim")
-        self.sharing = Sharing("channel", num_channels, channel_dim=channel_dim)
-        self.eps, self.momentum = _number("eps", eps), _number("momentum", momentum, high=1.0)
-        if not isinstance(affine, bool):
-            raise SlafError(f"affine must be true or false; got {affine!r}")
-        inner = activation if isinstance(activation, Spec) else parse(activation)
-        self.activation = make(inner, num_channels=num_channels, channel_dim=channel_dim, device=device, dtype=dtype)
-        self._inner: str | Spec = inner if inner.args or inner.kwargs else inner.name
         made = {"device": device, "dtype": dtype}
-        self.weight = nn.Parameter(torch.empty(num_channels, **made)) if affine else None
-        self.bias = nn.Parameter(torch.empty(num_channels, **made)) if affine else None
-        kept = {"device": device, "dtype": torch.float64 if dtype == torch.float64 else torch.float32}
-        self.register_buffer("running_mean", torch.empty(num_channels, **kept))
-        self.register_buffer("running_var", torch.empty(num_channels, **kept))
+        super().__init__(affine, num_channels, channel_dim, inplace, made)
+        channels = self.sharing.sites
+        self.eps, self.momentum = number("eps", eps, low=0.0), number("momentum", momentum, low=0.0, high=1.0)
+        self._follow(activation, channel_dim, made)
+        self._keep("running_mean", "running_var", size=channels, **made)
         self.reset_parameters()
 
     running_mean: Tensor
     running_var: Tensor
 
-    @property
-    def facts(self) -> Facts:  # type: ignore[override]
-        """Name and source; a module that mixes elements has no facts of a scalar function."""
-        return _FACTS
-
-    @staticmethod
-    def describe() -> Facts:
-        """The facts of the family, without an instance."""
-        return _FACTS
-
-    def reset_parameters(self) -> None:
+    def take_over(self, norm: Any) -> None:
+        super().take_over(norm)
         with torch.no_grad():
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-            if self.weight is not None and self.bias is not None:
-                self.weight.fill_(1)
-                self.bias.zero_()
-        if callable(getattr(self.activation, "reset_parameters", None)):
-            self.activation.reset_parameters()  # type: ignore[operator]
+            for own, other in ((self.weight, norm.weight), (self.bias, norm.bias)):  # they scale what goes into f, as the norm's do
+                if own is not None and other is not None:
+                    own.copy_(other)
 
-    def config(self) -> dict[str, Any]:
-        given = {"activation": self._inner, "eps": self.eps, "momentum": self.momentum, "affine": self.weight is not None}
-        defaults = {"eps": 1e-5, "momentum": 0.1, "affine": True}
-        out = {k: v for k, v in given.items() if k not in defaults or v != defaults[k]}
-        return out | {k: v for k, v in self.sharing.config().items() if k != "share"}
-
-    def spec(self) -> Spec:
-        config = self.config()
-        return Spec(self.name, (config.pop("activation"),), config)
+    def _given(self) -> dict[str, Any]:
+        return {"eps": self.eps, "momentum": self.momentum, "affine": self.weight is not None}
 
     def forward(self, x: Tensor) -> Tensor:
         self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
@@ -152,12 +124,6 @@ class BatchNormActivation(FullStatistics, OverRanks, NormActivation):
         scale = (var + self.eps).rsqrt()
         out = (z - mean.reshape(shape)) * (scale if weight is None else weight * scale).reshape(shape)
         return out if bias is None else out + bias.reshape(shape)
-
-
-def _number(argument: str, value: object, high: float = float("inf")) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= high:
-        raise SlafError(f"{argument} must be a number in [0, {high:g}]; got {value!r}")
-    return float(value)
 
 
 activations.register(BatchNormActivation.name, BatchNormActivation)

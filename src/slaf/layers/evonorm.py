@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from slaf.core import Facts, NormActivation, OverRanks, Paper, Sharing, SlafError, activations
-from slaf.kernels.dispatch import dense
+from slaf.core import Facts, Paper, SlafError, activations
 from slaf.kernels.norm_act import gate_norm, quotient_norm
 
-from ._statistics import FullStatistics
+from ._layer import SampleLayer, number, wide
+from ._statistics import RunningStatistics
 
 __all__ = ["EvoNorm", "EvoNormB0", "EvoNormB1", "EvoNormB2", "EvoNormS0", "EvoNormS1", "EvoNormS2"]
 
@@ -23,17 +23,7 @@ def _described(name: str, summary: str) -> Facts:
     return Facts(name=name, paper=_PAPER, tags=("normalization", "learnable"), summary=summary)
 
 
-def _number(argument: str, value: object, above: float = -math.inf, high: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value <= high or value == math.inf:
-        raise SlafError(f"{argument} must be a number above {above:g}{'' if high == math.inf else f' and up to {high:g}'}; got {value!r}")
-    return float(value)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-
-
-class EvoNorm(NormActivation):
+class EvoNorm(SampleLayer):
     """What the six have in common: γ and β per channel, v per channel in two of them, float32 inside for half types.
 
     Arguments that all take:
@@ -54,63 +44,22 @@ class EvoNorm(NormActivation):
     """
 
     learns_v = False
-    _facts: Facts
+    _defaults: ClassVar[dict[str, Any]] = {"eps": 1e-5, "affine": True, "groups": 32, "momentum": 0.1}
 
     def __init__(self, eps: float, affine: bool, num_channels: int | None, channel_dim: int, inplace: bool, made: dict[str, Any]) -> None:
-        super().__init__()
-        self.refuse_inplace(inplace)
-        if num_channels is None:
-            raise SlafError(f"{self.name} needs num_channels, the size of dimension channel_dim")
-        self.sharing = Sharing("channel", num_channels, channel_dim=channel_dim)
-        if channel_dim == 0:
-            raise SlafError(f"channel_dim of {self.name} cannot be 0, the batch; got 0")
-        self.eps = _number("eps", eps, 0.0)
-        if not isinstance(affine, bool):
-            raise SlafError(f"affine must be true or false; got {affine!r}")
-        self.weight, self.bias = (nn.Parameter(torch.empty(num_channels, **made)) if affine else None for _ in range(2))
-        self.v = nn.Parameter(torch.empty(num_channels, **made)) if self.learns_v else None
+        super().__init__(affine, num_channels, channel_dim, inplace, made)
+        self.eps = number("eps", eps, 0.0)
+        self.v = nn.Parameter(torch.empty(self.sharing.sites, **made)) if self.learns_v else None
 
     def reset_parameters(self) -> None:
         """γ = 1, β = 0, v = 1."""
+        super().reset_parameters()
         with torch.no_grad():
-            for parameter, value in ((self.weight, 1.0), (self.bias, 0.0), (self.v, 1.0)):
-                if parameter is not None:
-                    parameter.fill_(value)
+            if self.v is not None:
+                self.v.fill_(1)
 
-    def config(self) -> dict[str, Any]:
-        given = {"eps": self.eps, "affine": self.weight is not None, **self._more_config()}
-        defaults = {"eps": 1e-5, "affine": True, "groups": 32, "momentum": 0.1}
-        return {k: v for k, v in given.items() if v != defaults[k]} | {k: v for k, v in self.sharing.config().items() if k != "share"}
-
-    def _more_config(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    @property
-    def facts(self) -> Facts:  # type: ignore[override]
-        """Name and source; a module that mixes elements has no facts of a scalar function."""
-        return self._facts
-
-    @classmethod
-    def describe(cls) -> Facts:
-        """The facts of the family, without an instance."""
-        return cls._facts
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
-        dim = self.sharing.channel_dim % x.dim()
-        if x.dim() < 2 or dim == 0:
-            raise SlafError(f"{self.name} takes an input of two dimensions or more, the first one the batch; got {tuple(x.shape)}")
-        return self._evaluated(dense(x).movedim(dim, 1)).movedim(1, dim)
-
-    def _evaluated(self, x: Tensor) -> Tensor:
-        """y for channels at dimension 1."""
-        raise NotImplementedError
-
-    def _affine(self, y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        return y if weight is None or bias is None else y * self._by_channel(weight, y) + self._by_channel(bias, y)
-
-    def _by_channel(self, theta: Tensor, z: Tensor) -> Tensor:
-        return theta.to(z.dtype).reshape(1, -1, *(1,) * (z.dim() - 2))
+    def _given(self) -> dict[str, Any]:
+        return {"eps": self.eps, "affine": self.weight is not None}
 
     def _of_sample(self, z: Tensor, groups: int, raw: bool) -> Tensor:
         """√(s² + eps), or √(m² + eps) if ``raw``, of every sample's groups of channels: (batch, channels, 1, …)."""
@@ -153,8 +102,8 @@ class _Sample(EvoNorm):
         self.groups = groups
         self.reset_parameters()
 
-    def _more_config(self) -> dict[str, Any]:
-        return {"groups": self.groups}
+    def _given(self) -> dict[str, Any]:
+        return super()._given() | {"groups": self.groups}
 
     @property
     def groups_used(self) -> int:
@@ -168,12 +117,12 @@ class _Sample(EvoNorm):
         return self._defined(x, *given) if y is None else y
 
     def _defined(self, x: Tensor, weight: Tensor | None, v: Tensor | None, bias: Tensor | None) -> Tensor:
-        z = _wide(x)
+        z = wide(x)
         gate = z if v is None else z * self._by_channel(v, z)
         return self._affine(z * torch.sigmoid(gate) / self._of_sample(z, self.groups_used, self.raw), weight, bias).to(x.dtype)
 
 
-class _Batch(FullStatistics, OverRanks, EvoNorm):
+class _Batch(RunningStatistics, EvoNorm):
     """γ·x/max(√(s²_batch + eps), r(x)) + β: s² of a channel over the batch in training, its running mean in evaluation.
 
     Args:
@@ -198,24 +147,15 @@ class _Batch(FullStatistics, OverRanks, EvoNorm):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(eps, affine, num_channels, channel_dim, inplace, {"device": device, "dtype": dtype})
-        self.momentum = None if momentum is None else _number("momentum", momentum, 0.0, 1.0)
-        kept = {"device": device, "dtype": torch.float64 if dtype == torch.float64 else torch.float32}
-        self.register_buffer("running_var", torch.empty(self.sharing.sites, **kept))
-        self.register_buffer("num_batches_tracked", torch.empty((), dtype=torch.int64, device=device))
+        self.momentum = None if momentum is None else number("momentum", momentum, 0.0, 1.0)
+        self._keep("running_var", "num_batches_tracked", size=self.sharing.sites, device=device, dtype=dtype)
         self.reset_parameters()
 
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def _more_config(self) -> dict[str, Any]:
-        return {"momentum": self.momentum}
-
-    def reset_parameters(self) -> None:
-        """γ = 1, β = 0, v = 1, running variance 1."""
-        super().reset_parameters()
-        with torch.no_grad():
-            self.running_var.fill_(1)
-            self.num_batches_tracked.zero_()
+    def _given(self) -> dict[str, Any]:
+        return super()._given() | {"momentum": self.momentum}
 
     def _evaluated(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == 0:
@@ -225,7 +165,7 @@ class _Batch(FullStatistics, OverRanks, EvoNorm):
         if self.ranks is None or not self.training:
             found = quotient_norm(x, *given, self.name[-2:], self.eps, kept, self._defined)
         if found is None:
-            z = _wide(x)  # once: the gradients of two casts would be rounded before they are added
+            z = wide(x)  # once: the gradients of two casts would be rounded before they are added
             var = self._batch_variance(z) if kept is None else kept
             y = self._defined(z, *given, var).to(x.dtype)
         else:
@@ -236,7 +176,7 @@ class _Batch(FullStatistics, OverRanks, EvoNorm):
 
     def _defined(self, x: Tensor, weight: Tensor | None, v: Tensor | None, bias: Tensor | None, var: Tensor | None) -> Tensor:
         """y from s²; ``None``: the batch's own."""
-        z = _wide(x)
+        z = wide(x)
         left = (self._by_channel(self._batch_variance(z) if var is None else var, z) + self.eps).sqrt()
         return self._affine(z / torch.maximum(left, self._own(z, v)), weight, bias).to(x.dtype)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from slaf.core import Facts, NormActivation, Paper, SlafError, activations
+from slaf.core import Facts, Paper, SlafError, activations
 from slaf.kernels import Recurrence
 from slaf.kernels.normalized import measure, normalized
+
+from ._layer import Layer, number
 
 __all__ = ["PolyNorm"]
 
@@ -35,7 +37,7 @@ Array = NDArray[np.float64]
 _POWER = Recurrence((1.0,), (0.0,))
 
 
-class PolyNorm(NormActivation):
+class PolyNorm(Layer):
     """y = a_0 + Σ_i a_i N(x^i), i = 1 … order, N(u) = u/√(mean_j u_j² + eps) over dimension ``normalized_dim``.
 
     All a_i start at 1/order and a_0 at 0; they are single numbers for the whole layer. x and c·x, c > 0, give the same up to eps.
@@ -64,6 +66,8 @@ class PolyNorm(NormActivation):
 
     name = "polynorm"
     scale_invariant = True
+    _facts = _FACTS
+    _defaults: ClassVar[dict[str, Any]] = {"order": 3, "eps": 1e-6, "normalized_dim": -1}
 
     def __init__(
         self,
@@ -79,11 +83,9 @@ class PolyNorm(NormActivation):
         self.refuse_inplace(inplace)
         if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= MAX_ORDER:
             raise SlafError(f"order must be an integer from 1 to {MAX_ORDER}; got {order!r}")
-        if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 < eps < float("inf"):
-            raise SlafError(f"eps must be a positive number; got {eps!r}")
         if isinstance(normalized_dim, bool) or not isinstance(normalized_dim, int):
             raise SlafError(f"normalized_dim must be an integer; got {normalized_dim!r}")
-        self.order, self.eps, self.normalized_dim = order, float(eps), normalized_dim
+        self.order, self.eps, self.normalized_dim = order, number("eps", eps, 0.0), normalized_dim
         self.weight = nn.Parameter(torch.empty(order, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
         self.reset_parameters()
@@ -99,20 +101,8 @@ class PolyNorm(NormActivation):
             self.weight.fill_(1 / self.order)
             self.bias.zero_()
 
-    def config(self) -> dict[str, Any]:
-        given = {"order": self.order, "eps": self.eps, "normalized_dim": self.normalized_dim}
-        defaults = {"order": 3, "eps": 1e-6, "normalized_dim": -1}
-        return {k: v for k, v in given.items() if v != defaults[k]}
-
-    @property
-    def facts(self) -> Facts:  # type: ignore[override]
-        """Name and source; a module that mixes elements has no facts of a scalar function."""
-        return _FACTS
-
-    @staticmethod
-    def describe() -> Facts:
-        """The facts of the family, without an instance."""
-        return _FACTS
+    def _given(self) -> dict[str, Any]:
+        return {"order": self.order, "eps": self.eps, "normalized_dim": self.normalized_dim}
 
     def forward(self, x: Tensor) -> Tensor:
         dim = self.normalized_dim

@@ -171,7 +171,9 @@ class _Sites:
         for index, key in enumerate(self.order):
             entry = self.entries[key]
             path, caller = _found(entry.event, paths, visits)
-            site = _site(entry, index, total[key[:-1]], path, caller, tuple(paths.get(id(entry.event.owner), ("",))), self.model)
+            norm = paths.get(id(entry.event.norm), [""])[0]
+            own = tuple(paths.get(id(entry.event.owner), ("",)))
+            site = _site(entry, index, total[key[:-1]], path, caller, own, norm, self.model)
             names[site.name] += 1
             count = names[site.name]
             sites.append(replace(site, name=f"{site.name}#{count}") if count > 1 else site)
@@ -196,7 +198,7 @@ def _found(event: Event, paths: dict[int, list[str]], visits: Counter[tuple[int,
     return path, path.rpartition(".")[0]
 
 
-def _site(entry: _Entry, index: int, calls: int, path: str, caller: str, paths: tuple[str, ...], model: nn.Module) -> Site:
+def _site(entry: _Entry, index: int, calls: int, path: str, caller: str, paths: tuple[str, ...], norm: str, model: nn.Module) -> Site:
     event, measure = entry.event, entry.measure
     elementwise = event.rule.group == "activation" and entry.slopes > 0 and entry.alive is not None
     return Site(
@@ -222,6 +224,7 @@ def _site(entry: _Entry, index: int, calls: int, path: str, caller: str, paths: 
         dead=float((~entry.alive).double().mean()) if elementwise and entry.alive is not None else math.nan,
         saturated=entry.flat / entry.slopes if elementwise else math.nan,
         target=event.target,
+        norm=norm,
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .drift import Drift
 from .fitting.fit_to import Fitted
+from .pairs import Normed
 from .site import Site, aligned
 
 __all__ = ["Compared", "SiteDrift", "SwapReport"]
@@ -82,16 +83,20 @@ def _row(s: SiteDrift) -> tuple[str, ...]:
 class Compared(nn.Module):
     """Computes the old function, and how far the new one is from it, in float64 sums."""
 
-    def __init__(self, old: Any, new: nn.Module, interval: tuple[float, float]) -> None:
+    def __init__(self, old: Any, new: nn.Module, interval: tuple[float, float], normed: Normed | None = None) -> None:
         super().__init__()
         self.old, self.new, self.interval = [old], new, interval  # a list, so that the old one is not registered
+        self.normed = normed
         self.sums = torch.zeros(5, dtype=torch.float64)
         self.largest = torch.zeros((), dtype=torch.float64)
 
     def forward(self, x: Tensor) -> Tensor:
+        raw = x  # what the new one takes: where it normalises too, what the batch norm takes
+        if self.normed is not None:
+            raw, x = self.normed.x, self.normed.result
         y = self.old[0](x)
         with torch.no_grad():
-            old, new = y.double(), self.new(x).double()
+            old, new = y.double(), self.new(raw).double()
             beyond = ((x < self.interval[0]) | (x > self.interval[1])).sum()
             error = (new - old).abs()
             self.sums += torch.stack([error.square().sum(), old.sum(), old.square().sum(), torch.tensor(old.numel()), beyond]).cpu()

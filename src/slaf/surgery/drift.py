@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +49,12 @@ class Drift:
     @property
     def relative(self) -> float:
         """The largest relative drift."""
-        return max(o.relative for o in self.outputs)
+        return _worst(o.relative for o in self.outputs)
 
     @property
     def max_abs(self) -> float:
         """The largest difference anywhere."""
-        return max(o.max_abs for o in self.outputs)
+        return _worst(o.max_abs for o in self.outputs)
 
     @property
     def size(self) -> float:
@@ -148,10 +149,15 @@ def _compared(name: str, before: list[Tensor], after: list[Tensor]) -> OutputDri
     return OutputDrift(
         name,
         (error / spread) ** 0.5 if spread else (0.0 if error == 0 else float("nan") if error != error else float("inf")),
-        max((float(d.abs().max()) for d in differences if d.numel()), default=0.0),
+        _worst(float(d.abs().max()) for d in differences if d.numel()),
         max((float(y.abs().max()) for y in before if y.numel()), default=0.0),
         sum(int((a == b).sum()) for a, b in ranked) / count if count else None,
     )
+
+
+def _worst(values: Iterable[float]) -> float:
+    """The largest; NaN where one is, whatever the order. 0 of none."""
+    return max(values, key=lambda v: (math.isnan(v), v), default=0.0)
 
 
 def tensors_of(output: Any, name: str = "") -> dict[str, Tensor]:

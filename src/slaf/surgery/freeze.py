@@ -16,10 +16,10 @@ from slaf.learnable.extended import Extended
 from .batch_norms import fold_batch_norms
 from .edits import Edits
 from .frozen import FrozenBatchNorm, FrozenPolynomial
+from .watching.kinds import is_batch_norm
 
 __all__ = ["freeze", "unfolded_batch_norms"]
 
-_OWN_FORWARD = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
 _NO_STATISTICS = "it keeps no running statistics, so it normalises by the batch in evaluation too"
 
 
@@ -75,8 +75,7 @@ def unfolded_batch_norms(model: nn.Module) -> dict[str, str]:
         if isinstance(module, FrozenBatchNorm):
             out[path] = module.reason
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            own = type(module).forward in _OWN_FORWARD
-            out[path] = _NO_STATISTICS if own else f"{type(module).__name__} has a forward of its own"
+            out[path] = _NO_STATISTICS if is_batch_norm(module) else f"{type(module).__name__} has a forward of its own"
     return out
 
 
@@ -95,7 +94,7 @@ def _replacement(module: nn.Module) -> nn.Module | None:
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return nn.Identity()
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        known = type(module).forward in _OWN_FORWARD and module.running_mean is not None and module.running_var is not None
+        known = is_batch_norm(module) and module.running_mean is not None and module.running_var is not None
         return FrozenBatchNorm.of(module) if known else None
     if isinstance(module, BatchNormActivation):
         inner = _plain(module.activation).get(module.activation, module.activation)

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +20,9 @@ from slaf.core import Activation, SlafError, Spec, make, one_of
 from .audit import audit
 from .comparison import Compared, SiteDrift
 from .drift import drift_of, run
-from .edits import Edits, hand_over_hooks
+from .edits import Edits, hand_over_hooks, paths
 from .fitting.fit_to import OUTSIDE, Fitted, fit_to
+from .pairs import NORMS, Normed, affine_norms, joined, normalizes, with_norms
 from .replacements import Replacement, install, number_format
 from .rules import Rules, choose
 from .site import Site
@@ -36,11 +39,14 @@ class Change:
 
     target: Target
     fits: tuple[Fitted, ...]
+    norms: tuple[tuple[Slot, tuple[str, ...]], ...] = ()
+    """The slots whose activation takes the place of a batch norm too, and all paths of that."""
 
     @property
     def replacement(self) -> Replacement:
         """The same as data."""
-        return Replacement(self.target.paths, tuple(fitted.spec for fitted in self.fits), self.target.place, self.target.name)
+        norms = tuple(path for _, names in self.norms for path in names)
+        return Replacement(self.target.paths, tuple(fitted.spec for fitted in self.fits), self.target.place, self.target.name, norms)
 
     @property
     def pairs(self) -> list[tuple[Slot, Fitted]]:
@@ -67,6 +73,8 @@ class Plan:
     tested_on: list[Any]
     held_out: bool
     missed: tuple[str, ...]
+    affine: tuple[tuple[Replacement, nn.Module], ...] = ()
+    """What takes the place of batch norms that no activation follows."""
 
     def install(self, model: nn.Module, hooks: bool = True) -> Edits:
         """The new activations in ``model``; with ``hooks`` who listened to an old module listens to the new one."""
@@ -74,7 +82,8 @@ class Plan:
             for slot, fitted in change.pairs:
                 if slot.sites[0].how == "module":
                     hand_over_hooks(model.get_submodule(slot.sites[0].path), fitted.module)
-        return install(model, [(change.replacement, change.modules) for change in self.changes])
+        alone = [(replacement, [module]) for replacement, module in self.affine]
+        return install(model, [(change.replacement, change.modules) for change in self.changes] + alone)
 
     def side_by_side(self, model: nn.Module) -> tuple[list[Any], list[SiteDrift]]:
         """The old model's outputs, and the drift of each site; both functions run in the new places, the old one's value is used.
@@ -82,16 +91,12 @@ class Plan:
         So it is also proven that the new places are where the old functions were: the outputs are the same as before.
         """
         before = outputs(model, self.tested_on)
-        compared = [
-            [Compared(slot.sites[0].target, fitted.module, (fitted.low, fitted.high)) for slot, fitted in change.pairs]
-            for change in self.changes
-        ]
-        edits = install(model, [(change.replacement, c) for change, c in zip(self.changes, compared, strict=True)])
-        try:
-            again = outputs(model, self.tested_on)
-        finally:
-            edits.undo()
-        if not drift_of(before, again).max_abs <= 1e-5 * max(1.0, drift_of(before, again).size):
+        compared = _compared(model, self.changes)
+        if not self._same(model, before, self.changes, compared):
+            for change in self.changes:  # which one it is
+                if change.norms and not self._same(model, before, [change], _compared(model, [change])):
+                    slot, (path, *_) = change.norms[0]
+                    raise SlafError(f"the output of batch norm {path} is read by more than {slot.sites[0].name}, so nothing is swapped")
             raise SlafError(
                 "with the old functions at the new places the model computes something else, so nothing is swapped: an in-place "
                 "activation's input seems to be used again after it; write it out of place"
@@ -103,25 +108,72 @@ class Plan:
             for site in slot.sites[:1]
         ]
 
+    def _same(self, model: nn.Module, before: list[Any], changes: Sequence[Change], compared: Sequence[Sequence[Compared]]) -> bool:
+        """Whether the model computes what it did with the old functions in the new places."""
+        normed = {id(c.normed): c.normed for several in compared for c in several if c.normed is not None}
+        with ExitStack() as stack:
+            for norm in normed.values():
+                stack.enter_context(norm.watched())
+            places = [(dataclasses.replace(change.replacement, norms=()), c) for change, c in zip(changes, compared, strict=True)]
+            stack.callback(install(model, places).undo)
+            again = outputs(model, self.tested_on)
+        for norm in normed.values():
+            if norm.calls > len(self.tested_on):
+                raise SlafError(f"batch norm {norm.path} runs several times in one forward, so it is no pair with one activation")
+        moved = drift_of(before, again)
+        return moved.max_abs <= 1e-5 * max(1.0, moved.size)
 
-def plan(model: nn.Module, rules: Rules, example: Any, held_out: Any = None, share: str | None = None, outside: str = "linear") -> Plan:
-    """Audit ``model``, choose by ``rules`` and fit; the arguments and errors are :func:`slaf.swap`'s. The model stays as it is."""
+
+def _compared(model: nn.Module, changes: Sequence[Change]) -> list[list[Compared]]:
+    """For every slot of each change, the module that runs the old function and the new one."""
+    norms = {path: Normed(path, model.get_submodule(path)) for change in changes for _, (path, *_) in change.norms}
+    out = []
+    for change in changes:
+        after = {id(slot): norms[path] for slot, (path, *_) in change.norms}
+        out.append([Compared(s.sites[0].target, f.module, (f.low, f.high), after.get(id(s))) for s, f in change.pairs])
+    return out
+
+
+def plan(
+    model: nn.Module,
+    rules: Rules,
+    example: Any,
+    held_out: Any = None,
+    share: str | None = None,
+    outside: str = "linear",
+    norms: str | None = None,
+) -> Plan:
+    """Audit ``model``, choose by ``rules`` and fit; the arguments and errors are :func:`slaf.swap`'s. The model stays as it is.
+
+    Without ``norms``, a layer that normalises is refused.
+    """
     one_of("outside", outside, OUTSIDE)
     if share is not None:
         one_of("share", share, ("call", "module"))
+    if norms is not None:
+        one_of("norms", norms, NORMS)
     fitted_on, tested_on, held = _examples(example, held_out)
     found = audit(model, fitted_on)
     chosen = choose(rules, found)
     if not chosen:
         raise SlafError("the rules keep every activation as it is, so there is nothing to swap")
     wanted, missed = targets(model, chosen, found, share)
+    if norms is not None:
+        wanted, unpaired = with_norms(wanted)
+        missed += unpaired
     if not wanted:
         raise SlafError(f"none of the sites that the rules mean can be swapped: {missed[0]}")
     if any(target.paths == ("",) and target.place is None for target in wanted):
         name = type(model).__name__
         raise SlafError(f"model is itself the activation ({name}); put it into an nn.Sequential, in which it can be replaced")
-    changes = tuple(Change(t, tuple(_fit(slot, outside, model, t.paths[0]) for slot in t.slots)) for t in wanted)
-    return Plan(changes, tested_on, held, (*missed, *found.missed))
+    registered = paths(model)
+    changes = []
+    for target in wanted:
+        pairs = [slot for slot in target.slots if norms is not None and normalizes(slot.spec)]
+        fits = tuple(joined(s, model) if s in pairs else _fit(s, outside, model, target.paths[0]) for s in target.slots)
+        changes.append(Change(target, fits, tuple((s, tuple(registered[model.get_submodule(s.sites[0].norm)])) for s in pairs)))
+    alone = affine_norms(model, found) if norms == "affine" and any(change.norms for change in changes) else []
+    return Plan(tuple(changes), tested_on, held, (*missed, *found.missed), tuple(alone))
 
 
 def as_it_is(site: Site) -> str:

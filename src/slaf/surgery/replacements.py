@@ -29,16 +29,19 @@ class Replacement:
         activations: the activation string, one for each call that has an activation of its own.
         place: of the call in the source that goes to ``name`` from now on.
         name: of the new submodule there.
+        norms: paths of the batch norms that the new activations take the place of too: they become the identity.
     """
 
     paths: tuple[str, ...]
     activations: tuple[str, ...]
     place: Place | None = None
     name: str = ""
+    norms: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; :meth:`from_dict` makes an equal one."""
         plain: dict[str, Any] = {"paths": list(self.paths), "activations": list(self.activations)}
+        plain |= {"norms": list(self.norms)} if self.norms else {}
         if self.place is None:
             return plain
         place = self.place.to_dict()
@@ -48,7 +51,7 @@ class Replacement:
     def from_dict(cls, plain: Mapping[str, Any]) -> Replacement:
         """Read what :meth:`to_dict` wrote."""
         place = Place.from_dict(plain["place"]) if "place" in plain else None
-        return cls(tuple(plain["paths"]), tuple(plain["activations"]), place, plain.get("name", ""))
+        return cls(tuple(plain["paths"]), tuple(plain["activations"]), place, plain.get("name", ""), tuple(plain.get("norms", ())))
 
 
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -69,6 +72,8 @@ def install(model: nn.Module, replacements: Sequence[tuple[Replacement, Sequence
     try:
         for replacement, modules in replacements:
             new = modules[0] if len(modules) == 1 else PerCall(modules)
+            for path in replacement.norms:
+                _put(model, path, nn.Identity(), edits)
             if replacement.place is not None:
                 owner = _module(model, replacement.paths[0])
                 _add(owner, replacement.name, new, edits)

@@ -41,6 +41,7 @@ class Site:
         dead: share of the channels whose slope was 0 for every input seen; NaN if it is no elementwise function.
         saturated: share of the inputs with |slope| < 1e-3; NaN likewise. Slopes are taken at 65,536 elements of a call or fewer.
         target: the elementwise function as it is called here, in evaluation mode, out of place (activations only).
+        norm: path of the batch norm whose output is the input; empty if there is none.
     """
 
     index: int
@@ -65,6 +66,7 @@ class Site:
     dead: float
     saturated: float
     target: Callable[[Tensor], Tensor] = field(repr=False)
+    norm: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data that JSON can hold; numbers that are not finite are None, ``target`` is left out."""
@@ -82,6 +84,7 @@ class Site:
             "channel_dim",
             "num_channels",
             "inplace",
+            "norm",
         )
         return {
             **{name: getattr(self, name) for name in plain},
@@ -142,7 +145,7 @@ class Audit(Sequence[Site]):
         """A table at most 120 columns wide, and the notes."""
         head = f"{self.model}: {_plural(len(self._sites), 'nonlinear call')}"
         said = [*(f"note: {note}" for note in self.notes), *(f"missed: {m}" for m in self.missed)]
-        return "\n".join([head, *aligned(self.rows(), left=(1, 2, 3)), *said])
+        return "\n".join([head, *aligned(self.rows(), left=(1, 3, 2, 4)), *said])
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -158,7 +161,7 @@ class Audit(Sequence[Site]):
         return [HEADS, *(_row(site) for site in self._sites)]
 
 
-HEADS = ("#", "name", "kind", "shape", "channels", "shared", "mean", "std", "min … max", "dead", "saturated")
+HEADS = ("#", "name", "kind", "norm", "shape", "channels", "shared", "mean", "std", "min … max", "dead", "saturated")
 WIDTH = 120
 
 
@@ -168,6 +171,7 @@ def _row(site: Site) -> tuple[str, ...]:
         str(site.index),
         site.name,
         site.kind,
+        site.norm,
         "×".join(map(str, site.shape)) or "scalar",
         str(site.num_channels),
         f"{site.call + 1}/{site.calls}" if site.calls > 1 else "",

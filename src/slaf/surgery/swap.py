@@ -24,12 +24,17 @@ def swap(
     held_out: Any = None,
     share: str | None = None,
     outside: str = "linear",
+    norms: str = "keep",
     inplace: bool = False,
 ) -> nn.Module:
     """Other activations in ``model``, each fitted to the old one on the inputs that it is measured to get.
 
     Modules, functional calls (``F.relu``, ``x.sigmoid()``) and callables held as attributes are all found by running the model (see
     :func:`audit`); a functional call is rerouted to a new submodule by rewriting the method that makes it.
+
+    A layer that normalises (``evonorm_s0``, ``batch_norm(relu)``) takes the place of an activation and of the batch norm whose output it
+    reads, which becomes the identity. Nothing can be fitted there: it starts as its paper says, with the norm's running statistics
+    where it keeps some, and is to be trained. Where no batch norm is directly before, the activation stays, and the report says so.
 
     Args:
         model: any ``nn.Module``; left as it is.
@@ -41,6 +46,8 @@ def swap(
             By default a module without parameters is shared by chance and split, one with parameters stays shared.
         outside: of the interval that was measured: ``"linear"`` goes on straight, ``"clamp"`` stays at the end's value,
             ``"extrapolate"`` goes on as the family does.
+        norms: what becomes of the batch norms that no activation follows, if a layer that normalises takes the place of others:
+            ``"keep"``, or ``"affine"``: their scale and shift stay, their statistics go (as the EvoNorm paper has it).
         inplace: change ``model`` itself; :func:`undo` reverts it.
 
     Returns:
@@ -54,7 +61,7 @@ def swap(
         >>> swapped = slaf.swap(model, {"relu": "rational(5,4)"}, example=x)
         >>> print(swapped.slaf_report)
     """
-    planned = plan(model, rules, example, held_out, share, outside)
+    planned = plan(model, rules, example, held_out, share, outside, norms)
     changed = model if inplace else copied(model)
     before, sites = planned.side_by_side(changed)
     edits = planned.install(changed)

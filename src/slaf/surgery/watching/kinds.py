@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from slaf.core import Activation, NormActivation, SlafError, make
 
-__all__ = ["RECURRENT", "Rule", "base_name", "is_inplace", "looks_like", "module_rule", "rule_of", "snake_case"]
+__all__ = ["RECURRENT", "Rule", "base_name", "is_batch_norm", "is_inplace", "looks_like", "module_rule", "rule_of", "snake_case"]
 
 
 @dataclass(frozen=True)
@@ -286,6 +286,14 @@ def module_rule(module: nn.Module) -> tuple[Rule, dict[str, Any]] | None:
     names = ("num_parameters",) if rule.kind == "prelu" else rule.arguments
     arguments = {name: _plain(value) for name in names if (value := getattr(module, name, None)) is not None}
     return (_special("", rule, arguments) if rule.group == "activation" else rule), arguments
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether a module is one of torch's batch norms, with torch's own forward: other forwards may activate, too."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and type(module).forward in _NORM_FORWARDS
+
+
+_NORM_FORWARDS = (nn.modules.batchnorm._BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 def looks_like(function: Callable[[Tensor], Tensor]) -> str | None:

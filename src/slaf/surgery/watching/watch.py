@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils.weak import WeakIdKeyDictionary
 
 from slaf.surgery.rewriting.places import Place, locate
 
 from .dataflow import Dataflow, tensors_in
 from .elementwise import CalledFunction, CalledModule, Held, held_callables, is_elementwise, is_wrapper, refuse, same_values, taken_out
-from .kinds import RECURRENT, Rule, base_name, is_inplace, looks_like, module_rule, rule_of
+from .kinds import RECURRENT, Rule, base_name, is_batch_norm, is_inplace, looks_like, module_rule, rule_of
 from .measure import Measure, measured
 
 __all__ = ["Event", "Visit", "Watch"]
@@ -47,6 +48,7 @@ class Visit:
     """How many events there were before."""
     version: int = 0
     """Of that tensor, by which one sees whether it was overwritten."""
+    norm: nn.Module | None = None
     measure: Measure | None = None
     slice: Tensor | None = None
     chain: Chain = ()
@@ -74,6 +76,8 @@ class Event:
     """What is called, where it is one elementwise function of its own: a module or a callable that an attribute holds."""
     caller: nn.Module | None = None
     """The module whose code calls a module."""
+    norm: nn.Module | None = None
+    """The batch norm whose output it reads."""
 
     def key(self) -> tuple[Any, ...]:
         """The same for every call of the same module, attribute or place."""
@@ -93,6 +97,7 @@ class Watch(TorchFunctionMode):
         self.notes: dict[str, None] = {}
         self.missed: dict[tuple[int, str], nn.Module] = {}
         self.depth = 0
+        self._normed: Any = WeakIdKeyDictionary()
         self._stack: list[Visit] = []
         self._paused = False
         self._probed: dict[Any, bool] = {}
@@ -161,7 +166,7 @@ class Watch(TorchFunctionMode):
         measure = self._measure(x) if listed else None
         chain = tuple((f.f_code, f.f_lasti) for f in frames)
         place = self._place(frames, chain, visit.module) if listed else None
-        event = Event("call", visit.module, rule, arguments, inplace, target, measure, chain, place)
+        event = Event("call", visit.module, rule, arguments, inplace, target, measure, chain, place, norm=self._norm_before(x))
         name = self._attribute_of(visit, function, place)
         if name is not None:
             event.how, event.attribute = "attribute", name
@@ -213,6 +218,7 @@ class Watch(TorchFunctionMode):
             given = list(tensors_in((*args, *kwargs.values())))
             visit = Visit(module, parent, given[0] if len(given) == 1 else None, parent is not None and parent.hidden, len(self.events))
             visit.version = 0 if visit.x is None else visit.x._version
+            visit.norm = self._norm_before(given[0] if given else None)
             known = None if visit.hidden else module_rule(module)
             if known is not None:
                 visit.hidden = True
@@ -234,6 +240,8 @@ class Watch(TorchFunctionMode):
             return
         visit = self._stack.pop()
         self.flow.module_gave((*args, *kwargs.values()), result)
+        if is_batch_norm(module) and isinstance(result, Tensor):
+            self._normed[result] = module, result._version
         if visit.slice is None or visit.hidden:
             return
         with self.aside():
@@ -259,7 +267,14 @@ class Watch(TorchFunctionMode):
         target = CalledModule(module) if rule.group == "activation" else refuse
         inplace = bool(getattr(module, "inplace", False))
         caller = None if visit.parent is None else visit.parent.module
-        return Event("module", module, rule, arguments, inplace, target, visit.measure, visit.chain, visit.place, caller=caller)
+        event = Event("module", module, rule, arguments, inplace, target, visit.measure, visit.chain, visit.place, caller=caller)
+        event.norm = visit.norm
+        return event
+
+    def _norm_before(self, x: Tensor | None) -> nn.Module | None:
+        """The batch norm that gave the tensor, if nothing was written into it since."""
+        norm, version = (None, 0) if x is None else self._normed.get(x, (None, 0))
+        return norm if norm is not None and x is not None and x._version == version else None
 
     def _consider_whole(self, outer: FrameType | None) -> None:
         """At a first nonlinear call inside modules that may be one elementwise function as a whole: what they were given."""
@@ -325,7 +340,9 @@ class Watch(TorchFunctionMode):
             visit.covered = frame
             measure = self._measure(x)
             rule = Rule("", "activation")
-            self.events.append(Event("attribute", visit.module, rule, {}, False, held.value, measure, chain, place, held.name, held.value))
+            event = Event("attribute", visit.module, rule, {}, False, held.value, measure, chain, place, held.name, held.value)
+            event.norm = self._norm_before(x)
+            self.events.append(event)
             return True
         return False
 
