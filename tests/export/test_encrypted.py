@@ -175,3 +175,22 @@ def test_degree_22_runs_encrypted_within_five_levels():
     assert program.costs.levels == 1 + 5 + 1
     assert program.parameters.ring == 16384
     assert np.abs(got - program.plain(images())).max() < 1e-4
+
+
+def test_gates_run_encrypted():
+    class Gate(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(16, 3), nn.Linear(16, 3)
+
+        def forward(self, x):
+            x = x.flatten(1)
+            return self.a(x) * self.b(x) + self.b(x)
+
+    torch.manual_seed(0)
+    model = Gate().eval()
+    program = encrypted(model, images())
+    keys = program.keys()
+    got = program.decrypt(keys, program.run(program.encrypt(keys, images())))
+    assert program.costs.levels == 2
+    assert np.abs(got - model.double()(images().double()).detach().numpy()).max() < 1e-5

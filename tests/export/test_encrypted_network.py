@@ -11,10 +11,10 @@ from torch.nn import functional as F
 import slaf
 from slaf.core import SlafError
 from slaf.export.encrypted import encrypted
-from slaf.export.encrypted.counting import count
 from slaf.export.encrypted.parameters import MAX_BITS, choose
-from slaf.export.encrypted.schedule import execute, schedule
 from slaf.export.encrypted.trace import read
+from slaf.surgery import multiplicative_depth
+from slaf.surgery.circuits import count, execute, schedule
 
 
 def images(n=40, channels=1, size=8, seed=0):
@@ -61,11 +61,41 @@ class Squares(nn.Module):
         return self.b(x * x + x**3 - torch.square(x) / 2)
 
 
+class Gated(nn.Module):
+    """Products of two values: of polynomials whose leading coefficients move, and one that sums alone read."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.f, self.g = nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3), act(2, 2), act(4, 2)
+
+    def forward(self, x):
+        gate = self.g(self.b(x))
+        y = self.f(self.a(x)) * gate
+        return F.avg_pool2d(y * (y - gate), 2) + F.avg_pool2d(gate, 2)
+
+
+class Stem(nn.Module):
+    """A residual network's beginning: pooling whose windows overlap and are smaller at the border, and a skip."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.conv, self.first, self.second = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1), act(4, 3), act(2, 3)
+        self.pool = nn.AvgPool2d(3, 2, padding=1, count_include_pad=False)
+        self.out = nn.Linear(3, 4)
+
+    def forward(self, x):
+        x = self.pool(self.first(self.head(x)))
+        x = x + self.second(self.conv(x))
+        return self.out(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
 def networks():
     x = images()
     yield "plain", nn.Sequential(nn.Conv2d(1, 3, 3, stride=2, padding=1), act(4, 3), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 5)), x
     yield "residual", Residual(), x
     yield "squares", Squares(), x
+    yield "stem", Stem(), x
+    yield "gated", Gated(), x
     yield "norms", nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 5), nn.BatchNorm2d(2), slaf.make("square"), nn.Flatten()), x
     pooled = nn.Sequential(nn.Conv2d(1, 4, 3, dilation=2), act(8, 4), nn.AdaptiveAvgPool2d(3), act(7, 4), nn.Flatten(), nn.Linear(36, 2))
     yield "adaptive", pooled, x
@@ -92,6 +122,27 @@ def test_network_and_schedule_compute_what_the_model_computes(model, x):
 def levels(model, x):
     network = read(trained(model, x), x)
     return count(schedule(network), network.features[0]).levels
+
+
+@pytest.mark.parametrize(("model", "x"), [pytest.param(m, x, id=n) for n, m, x in networks()])
+def test_depth_of_the_graph_is_the_programs(model, x):
+    """Read off the exported graph with two features a channel, and off all weights: one number."""
+    frozen = slaf.freeze(trained(model, x), x)
+    assert multiplicative_depth(frozen, x[:2]) == levels(frozen, x)
+
+
+def test_depth_of_other_graphs():
+    class Attention(nn.Module):
+        def forward(self, x):
+            return (x @ x.transpose(1, 2)) @ x
+
+    assert multiplicative_depth(Attention(), torch.rand(2, 3, 4)) == 2
+    assert multiplicative_depth(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), torch.rand(2, 4)) == 1
+    assert multiplicative_depth(Calls(lambda x: torch.cat([x**5, 2 * x], 1)), torch.rand(2, 4)) == 3
+    assert multiplicative_depth(Calls(lambda x: 2 * x + x.flip(1)), torch.rand(2, 4)) == 0
+    assert multiplicative_depth(Calls(lambda x: torch.addcmul(x, x * x, x.flip(1), value=1)), torch.rand(2, 4)) == 2
+    with pytest.raises(SlafError, match=r"Calls: relu; exchange or remove"):
+        multiplicative_depth(Calls(torch.relu), torch.rand(2, 4))
 
 
 def test_levels_are_those_of_the_convolutions_and_the_folded_polynomials():

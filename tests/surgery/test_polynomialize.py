@@ -97,7 +97,9 @@ def test_report_says_ranges_shares_and_depth(case):
     report = made.slaf_report
     assert [s.before for s in report.sites] == ["relu", "sigmoid"]
     assert [(s.degree, s.depth) for s in report.sites] == [(3, 2), (2, 2)]
-    assert report.depth == 1 + 2 + 1 + 2 + 1  # convolution, polynomial, convolution, polynomial, linear: the sum adds none
+    # convolution, polynomial, pooling, convolution, polynomial, linear: the first pooling's windows overlap and have several sizes, so
+    # their factors go nowhere; the sum and the second pooling add none
+    assert report.depth == 1 + 2 + 1 + 1 + 2 + 1
     assert report.depth == multiplicative_depth(made, test[0][:2])
     assert len(report.pools) == 2
     both = torch.cat([data[0], test[0]])
@@ -128,11 +130,13 @@ def test_polynomials_are_those_of_numpy(case):
 
 
 def test_result_has_an_encrypted_form(case):
-    """The affine maps and polynomials that run on ciphertexts, in float64: the same numbers."""
-    from slaf.export.encrypted.trace import read
+    """The affine maps and polynomials that run on ciphertexts, in float64: the same numbers, the same depth."""
+    from slaf.export.encrypted import encrypted
 
     _, made, _, (x, _) = case
-    network = read(made, x)
+    program = encrypted(made, x)
+    assert program.costs.levels == made.slaf_report.depth
+    network = program.network
     wanted = copy.deepcopy(made).double()(x.double()).numpy()
     assert np.abs(network.run(x.double().flatten(1).numpy()) - wanted).max() < 1e-10
 

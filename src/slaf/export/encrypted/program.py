@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from slaf.core import SlafError
 from slaf.core.extras import optional
+from slaf.surgery.circuits import Costs, Network, Stored, count, execute, schedule
 
 from .ckks import Cipher, Evaluation, relinearised_if_used
 from .client import Encrypted, Keys, PublicKeys
-from .counting import Costs, count
-from .network import Affine, Network
 from .parameters import Parameters, choose
-from .schedule import Plans, execute, schedule
 from .trace import read
 
 __all__ = ["Program", "encrypted"]
@@ -105,7 +103,7 @@ class Program:
     """
 
     network: Network
-    steps: list[Affine | Plans]
+    steps: list[Stored]
     costs: Costs
     parameters: Parameters
     input_range: tuple[float, float]

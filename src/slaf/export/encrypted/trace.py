@@ -1,4 +1,4 @@
-"""From a model in evaluation mode to a :class:`~slaf.export.encrypted.network.Network`; what has no encrypted form is refused by name."""
+"""From a model in evaluation mode to a :class:`~slaf.surgery.circuits.Network`; what has no encrypted form is refused by name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from slaf.bases.polynomial import POWERS, Polynomials
 from slaf.core import Activation, NormActivation, SlafError
 from slaf.core.errors import blame
 from slaf.export.capture import copied
+from slaf.surgery.circuits import Affine, Network, Polynomial, Product
 from slaf.surgery.frozen import FrozenBatchNorm
-
-from .network import Affine, Network, Polynomial
 
 __all__ = ["read"]
 
@@ -28,7 +27,7 @@ _SAME_METHODS = ("flatten", "reshape", "view", "squeeze", "unsqueeze", "contiguo
 _AFFINE_CALLS = (F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, torch.mean, operator.neg, torch.neg)
 _ADD, _SUBTRACT, _MULTIPLY = (operator.add, operator.iadd, torch.add), (operator.sub, torch.sub), (operator.mul, torch.mul)
 _POWER = (operator.pow, torch.pow)
-_KNOWN = "linear, convolution, average pooling, batch norm, flatten, sums, constant factors and polynomial activations have one"
+_KNOWN = "linear, convolution, average pooling, batch norm, flatten, sums, products and polynomial activations have one"
 _CHUNK = 1 << 24
 """Numbers at a time while the columns of a linear map are read off."""
 
@@ -76,7 +75,7 @@ class _Reader(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
         self.extra_traceback = False
-        self.steps: list[Affine | Polynomial] = []
+        self.steps: list[Affine | Polynomial | Product] = []
         self.tensors: dict[fx.Node, int] = {}
         self.last = 0
 
@@ -114,7 +113,7 @@ class _Reader(fx.Interpreter):
         self.steps.append(step)
         return len(self.steps)
 
-    def _module(self, n: fx.Node, source: int, x: Tensor) -> Affine | Polynomial | None:
+    def _module(self, n: fx.Node, source: int, x: Tensor) -> Affine | Polynomial | Product | None:
         module: Any = self.submodules[str(n.target)]
         if isinstance(module, _SAME):
             return None
@@ -133,7 +132,7 @@ class _Reader(fx.Interpreter):
             return _affine(n.name, source, lambda t: t.mean(*options[0], **options[1]), x)
         raise self._refused(n)
 
-    def _function(self, n: fx.Node, source: int, x: Tensor, inputs: list[fx.Node]) -> Affine | Polynomial | None:
+    def _function(self, n: fx.Node, source: int, x: Tensor, inputs: list[fx.Node]) -> Affine | Polynomial | Product | None:
         target: Any = n.target
         if target in _SAME_CALLS:
             return None
@@ -144,6 +143,8 @@ class _Reader(fx.Interpreter):
             raise self._refused(n, "with keyword arguments")
         if target in (*_ADD, *_SUBTRACT) and sum(isinstance(a, fx.Node) and a in self.tensors for a in n.args) == 2:
             return self._sum(n, -1.0 if target in _SUBTRACT else 1.0)
+        if target in _MULTIPLY and len(inputs) == 2:
+            return self._product(n, inputs)
         if target is torch.square or (target in _MULTIPLY and n.args == (inputs[0], inputs[0])):
             return _power(n.name, source, 2, x)
         if target in _POWER and isinstance(n.args[1], int) and n.args[1] > 0:
@@ -163,6 +164,12 @@ class _Reader(fx.Interpreter):
         sources = tuple(self.tensors[i] for i in pair)
         columns = np.stack([np.arange(size), size + np.arange(size)], 1).reshape(-1)
         return Affine(n.name, sources, 2 * np.arange(size + 1), columns, np.tile([1.0, sign], size), np.zeros(size))
+
+    def _product(self, n: fx.Node, inputs: list[fx.Node]) -> Product:
+        left, right = (self.env[i] for i in inputs)
+        if left.shape != right.shape:
+            raise self._refused(n, "of tensors of two shapes")
+        return Product(n.name, (self.tensors[inputs[0]], self.tensors[inputs[1]]), left[0].numel())
 
     def _refused(self, n: fx.Node, why: str = "") -> SlafError:
         what: Any = n.target

@@ -3,7 +3,8 @@
 The exchange itself is ``surgery.annealing``'s, the loop ``train``'s.
 """
 
-from .operations import multiplicative_depth, nonpolynomial_operations
+from .operations import nonpolynomial_operations
+from .outline import multiplicative_depth
 from .polynomialize import polynomialize
 from .report import PolynomialReport, PolynomialSite, Quality
 

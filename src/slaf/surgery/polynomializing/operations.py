@@ -1,4 +1,4 @@
-"""What a model computes with, read off its exported graph: whatever is no addition, multiplication or linear map; and the depth."""
+"""What a model computes with, read off its exported graph: whatever is no addition, multiplication or linear map; and the degree."""
 
 from __future__ import annotations
 
@@ -9,29 +9,24 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from slaf.bases.paterson_stockmeyer import least_levels
 from slaf.core import SlafError
 from slaf.core.errors import blame
 from slaf.surgery.frozen import FrozenPolynomial
 
-__all__ = ["Flow", "Step", "multiplicative_depth", "nonpolynomial_operations"]
+__all__ = ["Flow", "Step", "called", "names", "nonpolynomial_operations"]
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
+    """The words of ``text``."""
     return frozenset(text.split())
 
 
-_PRODUCTS = _names("add sub rsub mul square matmul mm bmm mv dot addmm addbmm baddbmm addmv linear bilinear einsum addcmul")
+_PRODUCTS = names("add sub rsub mul square matmul mm bmm mv dot addmm addbmm baddbmm addmv linear bilinear einsum addcmul")
 """Polynomial in all of their arguments together."""
-_SUMS = _names("add sub rsub")
-_PLUS_PRODUCT = _names("addmm addbmm baddbmm addmv addcmul")
+_SUMS = names("add sub rsub")
+_PLUS_PRODUCT = names("addmm addbmm baddbmm addmv addcmul")
 """The first argument plus the product of the others."""
-_LEVELS = _names(
-    "mul square matmul mm bmm mv dot addmm addbmm baddbmm addmv linear bilinear einsum addcmul div batch_norm convolution conv1d conv2d "
-    "conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
-)
-"""Cost a level each: their factors are any numbers."""
-_LINEAR = _names(
+_LINEAR = names(
     "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d neg div mean sum cumsum avg_pool1d avg_pool2d "
     "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d view reshape _unsafe_view view_as expand expand_as permute "
     "transpose t numpy_T movedim swapaxes squeeze unsqueeze flatten unflatten cat concat stack hstack vstack slice select narrow split "
@@ -41,7 +36,7 @@ _LINEAR = _names(
     "diagonal"
 )
 """Linear in their first argument, or list of them, if no other depends on the input."""
-_CONSTANT = _names("zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty _assert_tensor_metadata")
+_CONSTANT = names("zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty _assert_tensor_metadata")
 """Whatever the values are."""
 
 
@@ -60,6 +55,11 @@ class Step:
     operands: tuple[int, ...]
     first: bool
     path: str | None = None
+
+    @property
+    def plus_product(self) -> bool:
+        """Whether it adds its first argument, which depends on the input, to a product of others."""
+        return self.first and len(self.operands) > 1 and called(self.node) in _PLUS_PRODUCT
 
 
 class Flow:
@@ -80,13 +80,13 @@ class Flow:
         finally:
             for module, flag in flags:
                 module.training = flag
-        self.degrees = {path: m.degree for path, m in model.named_modules() if isinstance(m, FrozenPolynomial)}
+        self.sites = {path: m for path, m in model.named_modules() if isinstance(m, FrozenPolynomial)}
         given = set(program.graph_signature.user_inputs)
         self.nodes = list(program.graph.nodes)
         self.inputs = {n for n in self.nodes if n.op == "placeholder" and n.name in given}
         self.dependent = set(self.inputs)
         for n in self.nodes:
-            if n.op == "call_function" and _name(n) not in _CONSTANT and any(a in self.dependent for a in n.all_input_nodes):
+            if n.op == "call_function" and called(n) not in _CONSTANT and any(a in self.dependent for a in n.all_input_nodes):
                 self.dependent.add(n)
 
     def steps(self) -> Iterator[fx.Node]:
@@ -95,15 +95,23 @@ class Flow:
 
     def left(self) -> tuple[str, ...]:
         """See :func:`nonpolynomial_operations`."""
-        return tuple(dict.fromkeys(f"{_where(n)}: {_name(n)}" for n in self.steps() if not _allowed(n, self.dependent)))
+        return tuple(dict.fromkeys(f"{_where(n)}: {called(n)}" for n in self.steps() if not _allowed(n, self.dependent)))
 
     def calls(self) -> list[Step]:
         """The steps, with every call of a frozen polynomial as one; those before come first."""
+        return self._calls()[0]
+
+    def results(self) -> list[int]:
+        """Of each output that depends on the input, the step that makes it."""
+        made = self._calls()[1]
+        return [made[a] for a in self.nodes[-1].all_input_nodes if a in made]
+
+    def _calls(self) -> tuple[list[Step], dict[fx.Node, int]]:
         out: list[Step] = []
         made: dict[fx.Node, int] = dict.fromkeys(self.inputs, -1)
         calls: dict[Any, int] = {}
         for n in self.steps():
-            path, call = next(((p, tuple(n.meta["nn_module_stack"])) for p, _ in _modules(n) if p in self.degrees), (None, None))
+            path, call = next(((p, tuple(n.meta["nn_module_stack"])) for p, _ in _modules(n) if p in self.sites), (None, None))
             if call in calls:
                 made[n] = calls[call]
                 continue
@@ -113,7 +121,7 @@ class Flow:
             if path is not None:
                 calls[call] = len(out)
             out.append(Step(n, tuple(made[a] for a in operands), first, path))
-        return out
+        return out, made
 
     def degree(self) -> int:
         """The total degree in the input, at most: frozen polynomials compose, products add."""
@@ -123,24 +131,16 @@ class Flow:
         return max(found, default=1)
 
     def _degree(self, step: Step, given: list[int]) -> int:
-        name = _name(step.node)
+        name = called(step.node)
         if step.path is not None:
-            return max(given) * self.degrees[step.path]
-        if name in _PLUS_PRODUCT:
-            return max(given[0], sum(given[1:])) if step.first else sum(given)
+            return max(given) * self.sites[step.path].degree
+        if step.plus_product:
+            return max(given[0], sum(given[1:]))
         if name == "square":
             return 2 * given[0]
         if name == "pow":
             return int(step.node.args[1]) * given[0]  # type: ignore[arg-type]
         return sum(given) if name in _PRODUCTS - _SUMS else max(given)
-
-    def depth(self) -> int:
-        """See :func:`multiplicative_depth`."""
-        found: list[int] = []
-        for step in self.calls():
-            levels = int(_name(step.node) in _LEVELS) if step.path is None else least_levels(self.degrees[step.path])
-            found.append(levels + max(0 if i < 0 else found[i] for i in step.operands))
-        return max(found, default=0)
 
 
 def nonpolynomial_operations(model: nn.Module, example: Any) -> tuple[str, ...]:
@@ -161,22 +161,13 @@ def nonpolynomial_operations(model: nn.Module, example: Any) -> tuple[str, ...]:
     return Flow(model, example).left()
 
 
-def multiplicative_depth(model: nn.Module, example: Any) -> int:
-    """Levels on the longest path: one for every linear layer, product or division, ⌈log2(degree + 1)⌉ for every frozen
-    polynomial.
-
-    Sums and averages cost none: the factor of an average, and a polynomial's scale, go into the weights beside it.
-    """
-    return Flow(model, example).depth()
-
-
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example, Tensor):
         return (example,), {}
     return (example, {}) if isinstance(example, tuple) else ((), dict(example))
 
 
-def _name(n: fx.Node) -> str:
+def called(n: fx.Node) -> str:
     """The operator's name, without overload and underscores of in-place and private forms."""
     packet = getattr(n.target, "overloadpacket", n.target)
     name = str(getattr(packet, "__name__", packet))
@@ -195,7 +186,7 @@ def _where(n: fx.Node) -> str:
 
 
 def _allowed(n: fx.Node, dependent: set[fx.Node]) -> bool:
-    name = _name(n)
+    name = called(n)
     if name == "getitem" or name in _PRODUCTS:
         return True
     rest = [a for value in (*n.args[1:], *n.kwargs.values()) for a in _nodes(value)]

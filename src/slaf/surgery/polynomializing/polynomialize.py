@@ -23,6 +23,7 @@ from slaf.train import Recipe, train
 
 from .data import Data, Loss, device_of, loss_for, quality, tensors
 from .operations import Flow
+from .outline import levels
 from .pooling import average_pools
 from .ranges import Degree, refuse_overflow, seen_by, specs
 from .report import PolynomialReport, PolynomialSite
@@ -150,7 +151,7 @@ def _frozen(model: nn.Module, example: list[Tensor]) -> tuple[nn.Module, int]:
     if left := flow.left():
         raise SlafError(f"the model has operations without a polynomial form: {', '.join(left)}; exchange or remove them first")
     forget(frozen)  # the intervals of the swap are not those of the result
-    return frozen, flow.depth()
+    return frozen, levels(flow)
 
 
 def _train(

@@ -16,7 +16,7 @@ class PolynomialSite:
 
     Attributes:
         name, before: the site, and what it was.
-        degree, depth: of the polynomial, and the levels of products that evaluating it takes.
+        degree, depth: of the polynomial, and the levels that evaluating it alone takes, ⌈log2(degree + 1)⌉.
         seen: the least and the largest input on the data, in the result.
         interval: the range [-R, R] that the polynomial is made for.
         outside_share: the share of the inputs on the test data beyond it.
@@ -52,8 +52,8 @@ class PolynomialReport:
     Attributes:
         sites: the activations, in the order of the data.
         pools: what became average pooling, by name.
-        depth: levels on the longest path through the network: one for every linear layer, ⌈log2(degree + 1)⌉ for every polynomial; the
-            factors of averages and of the polynomials' input scales are taken into the weights beside them, where there are some.
+        depth: of the network, as :func:`slaf.surgery.multiplicative_depth` and encrypted inference count it: less than the sum over layers
+            where linear layers take the factors of what lies beside them.
         original, replaced, trained: the given model, the fitted polynomials before training, and the result.
         held_out: whether the test data are other data than those trained on.
         unfolded: the batch norms that stay beside the layers as fixed scales, with the reason.

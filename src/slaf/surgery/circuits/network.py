@@ -1,4 +1,4 @@
-"""A polynomial network as two kinds of steps: affine maps with sparse rows, and one polynomial per feature. Float64, numpy."""
+"""A polynomial network as three kinds of steps: affine maps with sparse rows, one polynomial per feature, products. Float64, numpy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-__all__ = ["Affine", "Network", "Polynomial"]
+__all__ = ["Affine", "Network", "Polynomial", "Product"]
 
 Array = NDArray[Any]
 
@@ -86,6 +86,11 @@ class Polynomial:
     ranged: bool = True
 
     @property
+    def sources(self) -> tuple[int]:
+        """As the other steps have them."""
+        return (self.source,)
+
+    @property
     def degree(self) -> int:
         used = np.flatnonzero(np.any(self.coefficients != 0, 0))
         return int(used[-1]) if len(used) else 0
@@ -99,29 +104,42 @@ class Polynomial:
         return np.asarray(chebyshev.chebval(self.mapped(x), self.coefficients[self.index].T, tensor=False))
 
 
+@dataclass(frozen=True)
+class Product:
+    """out_i = x_i·y_i of two tensors of ``size`` features each."""
+
+    name: str
+    sources: tuple[int, int]
+    size: int
+
+    def __call__(self, x: Array, y: Array) -> Array:
+        """(n, features) each → (n, features)."""
+        return x * y
+
+
+Step = Affine | Polynomial | Product
+
+
 @dataclass
 class Network:
     """Steps in order; tensor 0 is the input, tensor i + 1 what step i gives, the last one the output."""
 
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    steps: list[Affine | Polynomial] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
     @property
     def features(self) -> list[int]:
         """Of every tensor."""
-        return [int(np.prod(self.input_shape)), *(len(s.bias) if isinstance(s, Affine) else len(s.index) for s in self.steps)]
+        return [int(np.prod(self.input_shape)), *map(_size, self.steps)]
 
     def run(self, x: Array, outside: dict[str, float] | None = None) -> Array:
         """(n, features) → (n, outputs) in float64; in ``outside`` the share of each polynomial's inputs outside [-1, 1]."""
         values = [x]
         for step in self.steps:
-            if isinstance(step, Affine):
-                values.append(step(*(values[s] for s in step.sources)))
-                continue
-            if outside is not None and step.ranged:
+            if isinstance(step, Polynomial) and outside is not None and step.ranged:
                 outside[step.name] = float(np.mean(np.abs(step.mapped(values[step.source])) > 1 + 1e-9))
-            values.append(step(values[step.source]))
+            values.append(step(*(values[s] for s in step.sources)))
         return values[-1]
 
     def merged(self) -> Network:
@@ -136,14 +154,10 @@ class Network:
         return Network(self.input_shape, self.output_shape, steps)
 
 
-def _sources(step: Affine | Polynomial) -> tuple[int, ...]:
-    return step.sources if isinstance(step, Affine) else (step.source,)
-
-
-def _joined(steps: list[Affine | Polynomial], place: int, inputs: int) -> list[Affine | Polynomial] | None:
+def _joined(steps: list[Step], place: int, inputs: int) -> list[Step] | None:
     """Without step ``place``, put into the one step that reads it; None where that is not to be done."""
     first = steps[place]
-    readers = [i for i, s in enumerate(steps) if place + 1 in _sources(s)]
+    readers = [i for i, s in enumerate(steps) if place + 1 in s.sources]
     if not isinstance(first, Affine) or len(readers) != 1 or place + 1 == len(steps):
         return None
     second = steps[readers[0]]
@@ -163,14 +177,12 @@ def _joined(steps: list[Affine | Polynomial], place: int, inputs: int) -> list[A
     return [_renumbered(s, place + 1) for s in out]
 
 
-def _size(step: Affine | Polynomial) -> int:
+def _size(step: Step) -> int:
+    if isinstance(step, Product):
+        return step.size
     return len(step.bias) if isinstance(step, Affine) else len(step.index)
 
 
-def _renumbered(step: Affine | Polynomial, gone: int) -> Affine | Polynomial:
-    def moved(i: int) -> int:
-        return i - (i > gone)
-
-    if isinstance(step, Affine):
-        return replace(step, sources=tuple(moved(s) for s in step.sources))
-    return replace(step, source=moved(step.source))
+def _renumbered(step: Step, gone: int) -> Step:
+    moved = tuple(i - (i > gone) for i in step.sources)
+    return replace(step, source=moved[0]) if isinstance(step, Polynomial) else replace(step, sources=moved)  # type: ignore[arg-type]

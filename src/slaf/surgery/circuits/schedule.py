@@ -7,6 +7,7 @@ the previous, general affine map takes them all into its weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from slaf.bases.paterson_stockmeyer import EvaluationPlan, evaluation_plan, least_levels
 from slaf.bases.polynomial import CHEBYSHEV, substitute, times_u
 
-from .network import Affine, Network, Polynomial
+from .network import Affine, Network, Polynomial, Product
 
-__all__ = ["Plans", "execute", "schedule"]
+__all__ = ["Plans", "Stored", "execute", "perform", "schedule"]
 
 Array = NDArray[Any]
 LARGEST_RATIO = 2.0**12
@@ -38,16 +39,25 @@ class Plans:
     plans: tuple[EvaluationPlan, ...]
     index: Array
 
+    @property
+    def sources(self) -> tuple[int]:
+        """As the other steps have them."""
+        return (self.source,)
 
-def schedule(network: Network) -> list[Affine | Plans]:
+
+Stored = Affine | Plans | Product
+"""A step on stored values."""
+
+
+def schedule(network: Network) -> list[Stored]:
     """The steps on stored values; the input is stored as it is, the output too."""
     demands = _demands(network)
     sizes = network.features
     factors: list[Array] = [np.ones(sizes[0])]
     places = [0]  # where each tensor of the network is among those of the schedule
-    out: list[Affine | Plans] = []
+    out: list[Stored] = []
 
-    def add(step: Affine | Plans) -> int:
+    def add(step: Stored) -> int:
         out.append(step)
         return len(out)
 
@@ -58,6 +68,11 @@ def schedule(network: Network) -> list[Affine | Plans]:
             factor = demand if demand is not None else _natural(step, given)
             new = _restated(step, tuple(places[s] for s in step.sources), given, factor)
             place = add(new)
+        elif isinstance(step, Product):
+            place = add(Product(step.name, (places[step.sources[0]], places[step.sources[1]]), step.size))
+            factor = factors[step.sources[0]] * factors[step.sources[1]]
+            if demand is not None and np.any(factor != demand):
+                place, factor = add(_scaling(f"{step.name}.scale", place, demand / factor)), demand
         else:
             source, given = places[step.source], factors[step.source]
             place, factor = _add_polynomials(step, source, given, demand, add)
@@ -78,6 +93,12 @@ def _demands(network: Network) -> list[Array | None]:
             asked = step.rscale[step.index]
             if soft[step.source] is None and np.all(asked > 0):
                 soft[step.source] = asked
+            continue
+        if isinstance(step, Product):
+            product = hard[number]
+            if product is not None and step.sources[0] != step.sources[1]:
+                for source, factor in zip(step.sources, (product, np.ones(step.size)), strict=True):
+                    hard[source] = factor if hard[source] is None else hard[source]
             continue
         wanted = hard[number] if hard[number] is not None else soft[number]
         if wanted is None and len(step.sources) > 1:
@@ -117,6 +138,11 @@ def _restated(step: Affine, sources: tuple[int, ...], given: Array, factor: Arra
     return Affine(step.name, sources, step.starts, step.columns, weights, step.bias * factor)
 
 
+def _scaling(name: str, source: int, factor: Array) -> Affine:
+    size = len(factor)
+    return Affine(name, (source,), np.arange(size + 1), np.arange(size), factor, np.zeros(size))
+
+
 def _add_polynomials(step: Polynomial, source: int, given: Array, demand: Array | None, add: Any) -> tuple[int, Array]:
     """The polynomials of stored values, perhaps behind a scaling; returns the place and the factor of the result."""
     rows, inverse = np.unique(
@@ -132,8 +158,7 @@ def _add_polynomials(step: Polynomial, source: int, given: Array, demand: Array 
         if moved is not None:
             c, shift = moved, 0 * shift
         else:
-            size = len(step.index)
-            source = add(Affine(f"{step.name}.map", (source,), np.arange(size + 1), np.arange(size), scale[inverse], np.zeros(size)))
+            source = add(_scaling(f"{step.name}.map", source, scale[inverse]))
     fold = demand is None and _folds(c)
     plans = tuple(evaluation_plan(row.tolist(), "chebyshev", fold=fold) for row in c)
     factor = demand if demand is not None else np.array([1 / p.factor for p in plans])[inverse]
@@ -162,36 +187,51 @@ def _folds(c: Array) -> bool:
     return bool(np.all(np.abs(c).max(1) <= LARGEST_RATIO * lead))
 
 
-def execute(steps: list[Affine | Plans], inputs: list[Any], combine: Any, done: Any = None, prepare: Any = None) -> list[Any]:
+def execute(steps: list[Stored], inputs: list[Any], combine: Any, done: Any = None, prepare: Any = None) -> list[Any]:
     """Run the steps on lists of ring elements, one per feature; numbers stand for features that do not depend on the input.
 
     ``combine(terms, constant)`` makes Σ factor·value + constant of terms (value, factor). ``done(1)`` is called after every feature,
     ``prepare(value, uses)`` before an affine map that reads a value so often. A tensor is dropped after its last reader.
     """
-    last = {s: i for i, step in enumerate(steps) for s in (step.sources if isinstance(step, Affine) else (step.source,))}
+    last = {s: i for i, step in enumerate(steps) for s in step.sources}
     values: dict[int, list[Any]] = {0: inputs}
     for number, step in enumerate(steps):
         made: list[Any] = []
-        if isinstance(step, Affine):
-            pool = [v for s in step.sources for v in values[s]]
-            if prepare is not None:
-                for value, uses in zip(pool, np.bincount(step.columns, minlength=len(pool)).tolist(), strict=True):
-                    prepare(value, uses)
-            for row, (start, stop) in enumerate(zip(step.starts[:-1], step.starts[1:], strict=True)):
-                terms = [(pool[c], w) for c, w in zip(step.columns[start:stop].tolist(), step.weights[start:stop].tolist(), strict=True)]
-                made.append(_affine(terms, float(step.bias[row]), combine))
-                if done is not None:
-                    done(1)
-        else:
-            for value, shift, index in zip(values[step.source], step.shift.tolist(), step.index.tolist(), strict=True):
-                u = value if shift == 0 else _affine([(value, 1.0)], shift, combine)
-                made.append(step.plans[index](u) if step.plans[index].degree else float(step.plans[index](0.0)))
-                if done is not None:
-                    done(1)
+        for value in perform(step, values, combine, prepare):
+            made.append(value)
+            if done is not None:
+                done(1)
         values[number + 1] = made
         for s in [s for s in values if last.get(s, -1) <= number and s != number + 1]:
             del values[s]
     return values[len(steps)]
+
+
+def perform(step: Stored, values: Mapping[int, list[Any]], combine: Any, prepare: Any = None) -> Iterator[Any]:
+    """The features that one step makes, one after the other, from those of its sources in ``values``."""
+    if isinstance(step, Affine):
+        pool = [v for s in step.sources for v in values[s]]
+        if prepare is not None:
+            for value, uses in zip(pool, np.bincount(step.columns, minlength=len(pool)).tolist(), strict=True):
+                prepare(value, uses)
+        for row, (start, stop) in enumerate(zip(step.starts[:-1], step.starts[1:], strict=True)):
+            terms = [(pool[c], w) for c, w in zip(step.columns[start:stop].tolist(), step.weights[start:stop].tolist(), strict=True)]
+            yield _affine(terms, float(step.bias[row]), combine)
+    elif isinstance(step, Product):
+        for left, right in zip(*(values[s] for s in step.sources), strict=True):
+            yield _product(left, right, combine)
+    else:
+        for value, shift, index in zip(values[step.source], step.shift.tolist(), step.index.tolist(), strict=True):
+            u = value if shift == 0 else _affine([(value, 1.0)], shift, combine)
+            yield step.plans[index](u) if step.plans[index].degree else float(step.plans[index](0.0))
+
+
+def _product(left: Any, right: Any, combine: Any) -> Any:
+    """left·right, where either may be a number."""
+    if isinstance(left, float) or isinstance(right, float):
+        value, factor = (right, left) if isinstance(left, float) else (left, right)
+        return _affine([(value, float(factor))], 0.0, combine) if factor else 0.0
+    return left * right
 
 
 def _affine(terms: list[tuple[Any, float]], constant: float, combine: Any) -> Any:

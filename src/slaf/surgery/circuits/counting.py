@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from slaf.bases.paterson_stockmeyer import is_free
 
-from .network import Affine
-from .schedule import Plans, execute
+from .network import Product
+from .schedule import Plans, Stored, perform
 
 __all__ = ["Costs", "Counted", "count"]
 
@@ -49,29 +49,24 @@ class Counted:
         return Counted(depth, costs)
 
 
-def count(steps: list[Affine | Plans], inputs: int) -> Costs:
+def count(steps: list[Stored], inputs: int) -> Costs:
     """Of all steps on ``inputs`` features."""
     costs: dict[str, Counter[int]] = {"products": Counter(), "scalings": Counter(), "rescalings": Counter()}
     layers: list[tuple[str, str, int, int]] = []
-    values: list[list[Any]] = [[Counted(0, costs)] * inputs]
-    for step in steps:
-        sources = step.sources if isinstance(step, Affine) else (step.source,)
-        given = [v for s in sources for v in values[s]]
-        alone = _alone(step)
-        values.append(execute([alone], given, Counted.linear_combination))
-        depth = max((v.depth for v in values[-1] if isinstance(v, Counted)), default=0)
-        layers.append((step.name, _what(step), len(values[-1]), depth))
-    levels = max((v.depth for some in values for v in some if isinstance(v, Counted)), default=0)
+    values: dict[int, list[Any]] = {0: [Counted(0, costs)] * inputs}
+    for number, step in enumerate(steps, 1):
+        values[number] = list(perform(step, values, Counted.linear_combination))
+        depth = max((v.depth for v in values[number] if isinstance(v, Counted)), default=0)
+        layers.append((step.name, _what(step), len(values[number]), depth))
+    levels = max((v.depth for some in values.values() for v in some if isinstance(v, Counted)), default=0)
     return Costs(levels, costs["products"], costs["scalings"], costs["rescalings"], tuple(layers))
 
 
-def _alone(step: Affine | Plans) -> Any:
-    return replace(step, sources=(0,)) if isinstance(step, Affine) else replace(step, source=0)
-
-
-def _what(step: Affine | Plans) -> str:
+def _what(step: Stored) -> str:
     if isinstance(step, Plans):
         return f"polynomial of degree {max(p.degree for p in step.plans)}"
+    if isinstance(step, Product):
+        return "products"
     if all(is_free(w) for w in step.weights.tolist()):
         return "sums"
     return f"affine, {len(step.weights)} weights"
