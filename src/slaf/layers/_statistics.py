@@ -6,20 +6,30 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slaf.core import NormActivation, OverRanks
 
-__all__ = ["RunningStatistics"]
+__all__ = ["FullStatistics", "RunningStatistics"]
 
 _STARTS = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
 
 
-class RunningStatistics(OverRanks, NormActivation):
-    """Mixed into a layer with buffers of :data:`_STARTS`, float64 in a float64 layer and float32 in all others.
+class FullStatistics(nn.Module):
+    """Mixed into a module whose buffers stay float32 when it is cast to a half type: half the bits are too few to accumulate in."""
 
-    They stay so when the layer is cast to a half type: half the bits are too few to accumulate in.
-    """
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is not None and new is not None and new.dtype in (torch.float16, torch.bfloat16):
+                self._buffers[name] = new.to(old.dtype) if old.is_meta else old.to(new.device)
+        return self
+
+
+class RunningStatistics(FullStatistics, OverRanks, NormActivation):
+    """Mixed into a layer with buffers of :data:`_STARTS`, float64 in a float64 layer and float32 in all others."""
 
     def _keep(self, *names: str, size: int, device: Any, dtype: torch.dtype | None) -> None:
         """Register the buffers, without values."""
@@ -40,12 +50,3 @@ class RunningStatistics(OverRanks, NormActivation):
             for name, buffer in self.named_buffers(recurse=False):
                 if getattr(norm, name, None) is not None:
                     buffer.copy_(getattr(norm, name))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)
-        for name, old in before.items():
-            new = self._buffers[name]
-            if old is not None and new is not None and new.dtype in (torch.float16, torch.bfloat16):
-                self._buffers[name] = new.to(old.dtype) if old.is_meta else old.to(new.device)
-        return self
