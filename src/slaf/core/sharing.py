@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class Sharing:
             raise SlafError(f"groups={groups!r} is only for share=group; share is {share}")
         self.groups = groups
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many θ there are."""
         if self.share == "layer":
@@ -96,7 +97,7 @@ class Sharing:
             return int(self.groups)  # type: ignore[arg-type]
         return self.sites
 
-    @property
+    @cached_property
     def sites(self) -> int:
         """How many channels (or units) keep statistics of their own: 1 if no size was given."""
         if self.share == "unit":
@@ -120,6 +121,8 @@ class Sharing:
         dim = self.channel_dim + x.dim() if self.channel_dim < 0 else self.channel_dim
         if not 0 <= dim < x.dim():
             raise SlafError(f"input of shape {tuple(x.shape)} has no channel_dim={self.channel_dim}")
+        if self.share != "unit" and x.shape[dim] == self.num_channels:
+            return (1,) * x.dim() if sites == 1 else (1,) * dim + (self.num_channels,) + (1,) * (x.dim() - dim - 1)
         own: tuple[int, ...] = self.num_features if self.share == "unit" else (self.num_channels,)  # type: ignore[assignment]
         seen = tuple(x.shape[dim : dim + len(own)])
         if seen != own:

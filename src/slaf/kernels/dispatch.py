@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from . import gpu, native
 
@@ -23,12 +24,14 @@ __all__ = [
     "Backend",
     "Layout",
     "backend",
+    "current_mode",
     "dense",
     "fits",
     "layout_of",
-    "on_gpu",
     "place",
+    "plain",
     "readable",
+    "ready",
     "refusal",
     "threads",
     "transformed",
@@ -43,9 +46,11 @@ LARGE = 1 << 16
 
 _MODES = ("auto", "native", "reference", "triton")
 _mode: ContextVar[str] = ContextVar("slaf_kernels", default="auto")
+current_mode = _mode.get
 _keys = torch._C._dispatch_keys  # looked up once: these run at every call
 _functorch_level = torch._C._functorch.maybe_current_level
 _dispatch_modes = torch._C._len_torch_dispatch_stack
+_tracing = torch._C._is_tracing
 _NOT_PLAIN = ~_keys(torch.empty(0)).raw_repr()
 
 
@@ -64,13 +69,12 @@ class Layout(NamedTuple):
 
 def transformed() -> bool:
     """Whether autograd functions and raw pointers must be avoided here: functorch, forward AD, compilation, tracing, export."""
-    return (
-        torch.compiler.is_compiling()
-        or _functorch_level() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-        or torch.jit.is_tracing()
-        or _dispatch_modes() > 0
-    )
+    return torch.compiler.is_compiling() or _eager_transform()
+
+
+def _eager_transform() -> bool:
+    """What of :func:`transformed` is not compilation."""
+    return _functorch_level() is not None or forward_ad._current_level >= 0 or _tracing() or _dispatch_modes() > 0
 
 
 @lru_cache(maxsize=8)
@@ -84,16 +88,23 @@ def wrapped(x: Tensor) -> bool:
     return bool(_keys(x).raw_repr() & (_NOT_PLAIN if x.is_cpu else _not_plain(x.device.type)))
 
 
+def plain(x: Tensor) -> bool:
+    """Whether ``x`` is what :func:`refusal` mostly lets pass: on the CPU, in the default order."""
+    kind = type(x)
+    if (kind is not Tensor and kind is not nn.Parameter) or x.dtype not in DTYPES or _keys(x).raw_repr() & _NOT_PLAIN:
+        return False
+    return x.is_contiguous() and x.dim() > 0 and x.data_ptr() != 0  # the keys say device and layout, and what is empty has no address
+
+
 def refusal(x: Tensor) -> str | None:
     """Why no kernel may see the memory of ``x``; ``None`` if it may. Reads no element.
 
     Taken are plain tensors and parameters on the CPU or a CUDA device that Triton can use, dense in any order of their dimensions, of
     float32, bfloat16 or float16, with one dimension and one element or more.
     """
-    kind = type(x)
-    plain = (kind is Tensor or kind is nn.Parameter) and x.dtype in DTYPES and not _keys(x).raw_repr() & _NOT_PLAIN
-    if plain and x.is_contiguous() and x.dim() and x.data_ptr():  # the keys say device and layout, and what is empty has no address
+    if plain(x):
         return None
+    kind = type(x)
     if kind is not Tensor and kind is not nn.Parameter:
         return f"it is a {kind.__name__}, not a plain tensor"
     if x.layout is not torch.strided:
@@ -103,10 +114,9 @@ def refusal(x: Tensor) -> str | None:
             return f"it is on {x.device.type}"
         if absent := gpu.reason(x.device):
             return f"it is on {x.device.type}: {absent}"
-        plain = not wrapped(x)
     if x.dtype not in DTYPES:
         return f"its dtype is {x.dtype}"
-    if not plain:
+    if wrapped(x):
         return "it is wrapped or lazy"
     if x.dim() == 0:
         return "it has no dimension"
@@ -169,9 +179,13 @@ def place(x: Tensor, *shapes: tuple[int, ...], cuda: bool = False) -> Layout | N
     Raises:
         RuntimeError: inside ``use("native")`` and ``use("triton")``, if the kernels cannot run.
     """
-    if torch.compiler.is_compiling():  # first: a compiler sees nothing of what follows
+    if ready(x):
+        found = layout_of(x.shape, x.stride(), *shapes)
+        if found is not None:
+            return found
+    if torch.compiler.is_compiling():
         return None
-    mode = _mode.get()
+    mode = current_mode()
     if mode == "reference":
         return None
     reason = _missing(x) if cuda or not x.is_cuda else "there is no kernel of this kind for CUDA"
@@ -189,28 +203,31 @@ def place(x: Tensor, *shapes: tuple[int, ...], cuda: bool = False) -> Layout | N
     return None
 
 
-def on_gpu(x: Tensor) -> bool:
-    """Whether the Triton kernels run, not the compiled ones."""
-    return x.is_cuda or _mode.get() == "triton"
+def ready(x: Tensor) -> bool:
+    """Whether the compiled kernels may run on ``x``, by the shortest way; where not, :func:`place` finds another, or says why."""
+    if torch.compiler.is_compiling():  # first: a compiler sees nothing of what follows
+        return False
+    mode = current_mode()
+    return (mode == "auto" or mode == "native") and plain(x) and native.available() and not _eager_transform()
 
 
 def _missing(x: Tensor) -> str | None:
     """What the kernels for x's device lack; of a CUDA device :func:`refusal` says it."""
-    if not on_gpu(x):
+    if not x.is_cuda and current_mode() != "triton":
         return None if native.available() else "the library is not there"
     return None if x.is_cuda or gpu.interpreted() else "Triton takes it only under its interpreter, TRITON_INTERPRET=1"
 
 
 def readable(theta: Tensor | None) -> bool:
     """Whether a kernel may read a parameter as it lies: rows of float32, or none."""
-    return theta is None or (theta.dtype is torch.float32 and theta.is_contiguous() and refusal(theta) is None)
+    return theta is None or (theta.dtype is torch.float32 and (plain(theta) or (theta.is_contiguous() and refusal(theta) is None)))
 
 
 def dense(x: Tensor) -> Tensor:
     """``x``, or a copy of it if it is a slice or an expanded tensor that a kernel would take otherwise: one pass more, differentiable."""
     if torch.compiler.is_compiling() or (x.layout is torch.strided and x.is_contiguous()):
         return x
-    if _mode.get() == "reference" or _missing(x) or transformed():
+    if current_mode() == "reference" or _missing(x) or transformed():
         return x
     return x.clone(memory_format=torch.preserve_format) if refusal(x) is _NOT_DENSE else x
 
@@ -261,7 +278,7 @@ def backend() -> Backend:
     there = native.available()
     library, isa = (native._library().library._name, native.isa()) if there else (None, None)
     whose = ("torch's OpenMP" if native.threads_borrowed() else "own") if there else None
-    mode, count = _mode.get(), torch.get_num_threads()
+    mode, count = current_mode(), torch.get_num_threads()
     if mode == "reference":
         inside = "inside slaf.kernels.use('reference')"
         return Backend("reference", inside, library, isa, count, f"plain torch: {inside}", whose)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import place
+from .dispatch import place, ready
 
 __all__ = ["Kernel", "run"]
 
@@ -44,13 +44,14 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        x, *parameters = ctx.saved_tensors
-        need = ctx.needs_input_grad[1:]
-        same = ctx.memory == (x.shape, x.stride(), x.device)  # hooks on saved tensors may have changed it
-        like = raw.gradient_like(g, x) if same and not torch.is_grad_enabled() and place(x, cuda=True) is not None else None
-        if like is not None:
-            return None, *ctx.kernel.gradients(x, like, need[0])
-        return None, *_by_definition(ctx.kernel, (x, *parameters), need, g)
+        saved = ctx.saved_tensors
+        x, need = saved[0], ctx.needs_input_grad
+        # hooks on saved tensors may have changed it
+        if ctx.memory == (x.shape, x.stride(), x.device) and not torch.is_grad_enabled() and (ready(x) or place(x, cuda=True) is not None):
+            like = raw.gradient_like(g, x)
+            if like is not None:
+                return None, *ctx.kernel.gradients(x, like, need[1])
+        return None, *_by_definition(ctx.kernel, saved, need[1:], g)
 
 
 # Function.apply without its tests for setup_context and for functorch, where nothing gets here: half of its time

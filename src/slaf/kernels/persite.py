@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import Layout, readable
+from .dispatch import MAX_DEGREE, Layout, place, readable
 from .fused import run
 from .recurrence import Recurrence
-from .series import native_place, series
+from .series import series
 
 __all__ = ["series_of_sites"]
 
@@ -33,10 +33,11 @@ def series_of_sites(
     """
     if weight.dtype is not torch.float32:
         weight, bias = weight.float(), bias.float()
-    found = native_place(x, weight.shape[1], recurrence, shape)
-    if found is None or not (readable(weight) and readable(bias) and readable(center) and readable(rscale)):
+    family = recurrence.code
+    layout = None if family is None or not 1 <= weight.shape[1] <= MAX_DEGREE else place(x, shape, cuda=True)
+    if family is None or layout is None or not all(map(readable, (weight, bias) if center is None else (weight, bias, center, rscale))):
         return None
-    return run(_OfSites(weight, bias, factor, shape, center, rscale, recurrence, *found), x, weight, bias)
+    return run(_OfSites(weight, bias, factor, shape, center, rscale, recurrence, layout, family), x, weight, bias)
 
 
 class _OfSites:
@@ -60,7 +61,7 @@ class _OfSites:
         return y
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        return raw.sites_series_backward(x, g, *self.head, self.weight.shape, self.table, need_x)
+        return raw.sites_series_backward(x, g, *self.head, self.weight, self.bias, self.table, need_x)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
         weight, bias = (p.to(torch.float64) for p in parameters)

@@ -57,5 +57,4 @@ class _Rational:
         return y
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        den = None if self.den is None else self.den.shape
-        return raw.sites_rational_backward(x, g, *self.head, self.num.shape, den, self.table, need_x)
+        return raw.sites_rational_backward(x, g, *self.head, self.num, self.den, self.table, need_x)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import gpu, native
-from .dispatch import DTYPES, Layout, on_gpu, refusal, threads, wrapped
+from .dispatch import DTYPES, Layout, current_mode, plain, refusal, threads, wrapped
 
 if TYPE_CHECKING:
     from .standardised import Kept
@@ -112,7 +112,7 @@ def gradient_like(g: Tensor, x: Tensor) -> Tensor | None:
 
     Copied where it differs: the gradient of a sum is expanded.
     """
-    if g.dtype is x.dtype and g.stride() == x.stride() and refusal(g) is None:
+    if g.dtype is x.dtype and g.stride() == x.stride() and (plain(g) or refusal(g) is None):
         return g
     if type(g) is not Tensor or g.layout is not torch.strided or g.device != x.device or g.dtype != x.dtype:
         return None
@@ -152,7 +152,7 @@ def _by_device(function: _F) -> _F:
             for t in arguments:
                 if isinstance(t, Tensor) and t.device != x.device:
                     raise RuntimeError(f"the parameters must be on the device of the input, {x.device}; got {t.device}")
-        return (gpu.function(name) if on_gpu(x) else function)(x, *arguments, **options)
+        return (gpu.function(name) if x.is_cuda or current_mode() == "triton" else function)(x, *arguments, **options)
 
     return run  # type: ignore[return-value]
 
@@ -254,14 +254,14 @@ def sites_series_forward(
 
 @_by_device
 def sites_series_backward(
-    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, shape: torch.Size, table: Tensor, input_gradient: bool
+    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, table: Tensor, input_gradient: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """The gradients of x, weight (of ``shape``) and bias."""
+    """The gradients of x, weight and bias, of which the table is read."""
     gx = torch.empty_like(x) if input_gradient else None
-    gweight, gbias = table.new_empty(shape), table.new_empty(shape[:1])
+    (rows, degree), gweight, gbias = weight.shape, torch.empty_like(weight), torch.empty_like(bias)
     _run(
         "sites_series_backward",
-        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, shape[1], shape[0], factor, _position(layout),
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, degree, rows, factor, _position(layout),
         gweight.data_ptr(), gbias.data_ptr(), table.data_ptr(), threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
@@ -294,14 +294,23 @@ def table_series_forward(x: Tensor, layout: Layout, family: int, degree: int, ta
 
 
 def standardised_backward(
-    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, shape: torch.Size, table: Tensor, state: Tensor, input_gradient: bool
+    x: Tensor,
+    g: Tensor,
+    layout: Layout,
+    family: int,
+    factor: float,
+    weight: Tensor,
+    bias: Tensor,
+    table: Tensor,
+    state: Tensor,
+    input_gradient: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """The gradients of x, weight (of ``shape``) and bias, through the statistics of the batch."""
+    """The gradients of x, weight and bias, of which the table is read, through the statistics of the batch."""
     gx = torch.empty_like(x) if input_gradient else None
-    gweight, gbias = table.new_empty(shape), table.new_empty(shape[:1])
+    (rows, degree), gweight, gbias = weight.shape, torch.empty_like(weight), torch.empty_like(bias)
     _run(
         "standardised_backward",
-        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, shape[1], shape[0], factor, _position(layout),
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), family, degree, rows, factor, _position(layout),
         gweight.data_ptr(), gbias.data_ptr(), table.data_ptr(), state.data_ptr(), threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
@@ -327,17 +336,17 @@ def sites_rational_backward(
     layout: Layout,
     form: int,
     degree: int,
-    num: torch.Size,
-    den: torch.Size | None,
+    num: Tensor,
+    den: Tensor | None,
     table: Tensor,
     input_gradient: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """The gradients of x, the numerator and the denominator, of these shapes."""
+    """The gradients of x, the numerator and the denominator, of which the table is read."""
     gx = torch.empty_like(x) if input_gradient else None
-    gnum, gden = table.new_empty(num), None if den is None else table.new_empty(den)
+    (rows, terms), gnum, gden = num.shape, torch.empty_like(num), None if den is None else torch.empty_like(den)
     _run(
         "sites_rational_backward",
-        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), form, num[1] - 1, degree, num[0], 0 if den is None else den[0],
+        x.data_ptr(), g.data_ptr(), _pointer(gx), *_head(x, layout), form, terms - 1, degree, rows, 0 if den is None else len(den),
         _position(layout), gnum.data_ptr(), _pointer(gden), table.data_ptr(), threads(x.numel()),
     )  # fmt: skip
     return gx, gnum, gden

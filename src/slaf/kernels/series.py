@@ -82,7 +82,7 @@ def differentiate(c: Tensor, recurrence: Recurrence) -> Tensor:
 
 def native_place(x: Tensor, degree: int, recurrence: Recurrence, *shapes: tuple[int, ...] | None) -> tuple[Layout, int] | None:
     """Where and as which family the kernels evaluate a series whose θ have ``shapes``; ``None`` where the definition must run."""
-    code = None if torch.compiler.is_compiling() else recurrence.code
+    code = recurrence.code
     if code is None or not 1 <= degree <= MAX_DEGREE:
         return None
     layout = place(x, *[shape for shape in shapes if shape is not None], cuda=True)

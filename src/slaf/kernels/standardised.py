@@ -73,13 +73,14 @@ def standardised(
     if state is None:
         return None
     torch.autograd.graph.increment_version(kept[:3])
-    return run(_Standardised(weight.shape, shape, factor, recurrence, *found, *state, fold), x, weight, bias)
+    return run(_Standardised(weight, bias, shape, factor, recurrence, *found, *state, fold), x, weight, bias)
 
 
 class _Standardised:
     def __init__(
         self,
-        size: torch.Size,
+        weight: Tensor,
+        bias: Tensor,
         shape: tuple[int, ...],
         factor: float,
         recurrence: Recurrence,
@@ -89,17 +90,18 @@ class _Standardised:
         state: Tensor,
         fold: Callable[[Measured], Fold],
     ) -> None:
-        self.size, self.shape, self.factor, self.recurrence, self.place = size, shape, factor, recurrence, (layout, family)
+        self.parameters, self.degree = (weight, bias), weight.shape[1]
+        self.shape, self.factor, self.recurrence, self.place = shape, factor, recurrence, (layout, family)
         self.table, self.state, self.fold = table, state, fold
 
     def forward(self, x: Tensor) -> Tensor:
-        return raw.table_series_forward(x, *self.place, self.size[1], self.table)
+        return raw.table_series_forward(x, *self.place, self.degree, self.table)
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        return raw.standardised_backward(x, g, *self.place, self.factor, self.size, self.table, self.state, need_x)
+        return raw.standardised_backward(x, g, *self.place, self.factor, *self.parameters, self.table, self.state, need_x)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        layout, degree = self.place[0], self.size[1]
+        layout, degree = self.place[0], self.degree
         center = self.table[layout.c * (degree + 1) : layout.c * (degree + 2)].double()
         rscale = self.state.reshape(layout.c, -1)[:, 0]
         center, rscale = raw.by_site(torch.stack([center, rscale], 1), self.shape, layout).T

@@ -31,17 +31,17 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     if act.term_statistics is not None or act.gate is not None or act.mixing is not None or act.squash != "none":
         return None
     center = rscale = None
-    half_width, weight = act.basis.half_width, act.weight
+    weight, bias = _parameters(act)
     if act.input_statistics is not None:
         center, rscale = act.input_statistics.frozen()
-        center, rscale = center.float(), (rscale * (half_width / act.input_scale)).float()
+        center, rscale = center.float(), (rscale * (act.basis.half_width / act.input_scale)).float()
     elif act.interval is not None:
         middle, rate = act.fixed_map()
-        center, rscale = (x.new_full((act.sharing.sites,), v, dtype=torch.float32) for v in (middle, rate * half_width))
-    elif len(weight) == 1:
+        center, rscale = (x.new_full((act.sharing.sites,), v, dtype=torch.float32) for v in (middle, rate * act.basis.half_width))
+    elif weight.shape[0] == 1:
         shape = (1,) * x.dim()
     recurrence = act.basis.recurrence  # type: ignore[attr-defined]
-    return series_of_sites(x, weight, act.bias, act.coefficient_scale, shape, center, rscale, recurrence)
+    return series_of_sites(x, weight, bias, act.coefficient_scale, shape, center, rscale, recurrence)
 
 
 def trained(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
@@ -68,10 +68,16 @@ def _standardised(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputSta
         running = (measured.center, (unit / measured.rscale) ** 2 - inputs.eps) if inputs.renorm else None
         return BatchFold(measured, inputs, running, None, unit, factor, _repeat(act))
 
-    mean, var, batches = (inputs._buffers[name] for name in _KEPT)  # past the module's __getattr__, which takes as long as a check
+    mean, var, batches = (inputs._buffers[name] for name in _KEPT)  # past __getattr__, as the parameters
     kept = Kept(mean, var, batches, inputs.momentum, inputs.warm_up, inputs.renorm, inputs.eps)  # type: ignore[arg-type]
     recurrence = act.basis.recurrence  # type: ignore[attr-defined]
-    return standardised(x, act.weight, act.bias, factor, shape, kept, unit, recurrence, fold)
+    return standardised(x, *_parameters(act), factor, shape, kept, unit, recurrence, fold)
+
+
+def _parameters(act: SLAF) -> tuple[Tensor, Tensor]:
+    """Weight and bias past the module's __getattr__, which takes as long as a check."""
+    found = act._parameters.get("weight"), act._parameters.get("bias")
+    return (act.weight, act.bias) if found[0] is None or found[1] is None else found  # type: ignore[return-value]
 
 
 _KEPT = "mean", "var", "num_batches_tracked"

@@ -50,13 +50,13 @@ def sites_series_forward(
 
 
 def sites_series_backward(
-    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, shape: torch.Size, tables: Tables, input_gradient: bool
+    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, tables: Tables, input_gradient: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """As :func:`slaf.kernels.raw.sites_series_backward`."""
     gx, sums, _ = series_backward(x, g, layout, family, *tables, input_gradient)
     assert sums is not None
-    rows = _rows(sums, shape[0], layout).mul(factor).to(torch.float32)
-    return gx, rows[:, 1:].contiguous(), rows[:, 0].contiguous()
+    rows = _rows(sums, len(weight), layout).mul(factor)
+    return gx, torch.empty_like(weight).copy_(rows[:, 1:]), torch.empty_like(bias).copy_(rows[:, 0])
 
 
 def sites_rational_forward(
@@ -73,12 +73,12 @@ def sites_rational_backward(
     layout: Layout,
     form: int,
     degree: int,
-    num: torch.Size,
-    den: torch.Size | None,
+    num: Tensor,
+    den: Tensor | None,
     tables: tuple[Tensor, Tensor | None],
     input_gradient: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """As :func:`slaf.kernels.raw.sites_rational_backward`."""
     gx, gnum, gden = rational_backward(x, g, layout, form, degree, *tables, input_gradient)
-    back = None if gden is None or den is None else _rows(gden, den[0], layout).to(torch.float32)
-    return gx, _rows(gnum, num[0], layout).to(torch.float32), back
+    back = None if gden is None or den is None else _rows(gden, len(den), layout).to(torch.float32)
+    return gx, _rows(gnum, len(num), layout).to(torch.float32), back
