@@ -77,7 +77,7 @@ def explain(
     patch: int | None = None,
     count: int = 64,
     seed: int = 0,
-    max_degree: int = 4096,
+    max_degree: int = 20_000,
 ) -> Explanation:
     """What a polynomial network computes, where :func:`slaf.expand` would have too many monomials.
 

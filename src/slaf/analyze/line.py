@@ -62,18 +62,18 @@ class Line:
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Ready for JSON; coefficients up to the effective degree."""
         return {
             "low": self.low,
             "high": self.high,
             "degree": self.degree,
             "effective_degree": self.effective_degree,
             "error": self.error,
-            "chebyshev": self.chebyshev.tolist(),
+            "chebyshev": self.chebyshev[:, : self.effective_degree + 1].tolist(),
         }
 
 
-def along_line(model: nn.Module, start: Tensor, direction: Tensor, low: float = 0.0, high: float = 1.0, max_degree: int = 4096) -> Line:
+def along_line(model: nn.Module, start: Tensor, direction: Tensor, low: float = 0.0, high: float = 1.0, max_degree: int = 20_000) -> Line:
     """The univariate polynomials t ↦ f(start + t·direction), one for each output, low ≤ t ≤ high.
 
     The degree D of the network is known from its graph, so its values at D + 1 Chebyshev nodes determine them; there the
@@ -100,7 +100,7 @@ def along_line(model: nn.Module, start: Tensor, direction: Tensor, low: float = 
     return on_line(Exact(model, ends), ends[0], ends[1], low, high, max_degree)
 
 
-def on_line(exact: Exact, start: Tensor, direction: Tensor, low: float = 0.0, high: float = 1.0, max_degree: int = 4096) -> Line:
+def on_line(exact: Exact, start: Tensor, direction: Tensor, low: float = 0.0, high: float = 1.0, max_degree: int = 20_000) -> Line:
     """See :func:`along_line`."""
     if not (np.isfinite([low, high]).all() and low < high):
         raise SlafError(f"low and high must be finite, the lower one first; got {low!r} and {high!r}")
