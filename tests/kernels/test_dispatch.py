@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import slaf
 from slaf.bases import basis
-from slaf.kernels import dispatch, moments, native, raw, series
+from slaf.kernels import dispatch, moments, native, raw, series, tables
 from slaf.kernels.dispatch import fits, layout_of, place, refusal, use
 from slaf.kernels.recurrence import Recurrence
 
@@ -251,7 +251,7 @@ def test_layout_puts_every_element_beside_its_theta(case):
         assert "0" in flags.strip("0")
         return
     values = torch.randn(theta)
-    rows = raw.table(values[None], layout)[:, 0]
+    rows = tables.table(values[None], layout)[:, 0]
     memory = x.as_strided((x.numel(),), (1,))
     spread_out = rows.repeat_interleave(layout.s).repeat(layout.n)
     wanted = torch.empty(x.numel())
@@ -260,7 +260,7 @@ def test_layout_puts_every_element_beside_its_theta(case):
     sums = torch.zeros(layout.c, dtype=torch.float64).index_add_(
         0, torch.arange(layout.c).repeat_interleave(layout.s).repeat(layout.n), memory.double()
     )
-    torch.testing.assert_close(raw.spread(sums[:, None], theta, layout)[0], x.double().sum_to_size(theta))
+    torch.testing.assert_close(tables.spread(sums[:, None], theta, layout)[0], x.double().sum_to_size(theta))
 
 
 def test_layout_of_the_usual_formats():

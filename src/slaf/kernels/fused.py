@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from . import raw
 from .dispatch import place, ready
+from .tables import gradient_like
 
 __all__ = ["Kernel", "run"]
 
@@ -48,7 +48,7 @@ class _Fused(torch.autograd.Function):
         x, need = saved[0], ctx.needs_input_grad
         # hooks on saved tensors may have changed it
         if ctx.memory == (x.shape, x.stride(), x.device) and not torch.is_grad_enabled() and (ready(x) or place(x, cuda=True) is not None):
-            like = raw.gradient_like(g, x)
+            like = gradient_like(g, x)
             if like is not None:
                 return None, *ctx.kernel.gradients(x, like, need[1])
         return None, *_by_definition(ctx.kernel, saved, need[1:], g)

@@ -14,6 +14,7 @@ from torch import Tensor
 from . import raw
 from .dispatch import Layout, place
 from .fused import run
+from .tables import spread, table
 
 __all__ = ["hinged"]
 
@@ -49,10 +50,10 @@ class _Hinged:
             self.table = torch.empty(layout.c, 4 + 2 * count, dtype=torch.float32, device="cpu")
             for i, (name, value) in enumerate(LINES.items()):
                 given = parameters.get(name)
-                self.table[:, i] = (value or NOTHING) if given is None else raw.table(given[None], layout)[:, 0] + 0.0
+                self.table[:, i] = (value or NOTHING) if given is None else table(given[None], layout)[:, 0] + 0.0
             for i, name in enumerate(("slopes", "places")):
                 if count:
-                    self.table[:, 4 + i :: 2] = raw.table(parameters[name], layout)
+                    self.table[:, 4 + i :: 2] = table(parameters[name], layout)
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.hinges_forward(x, self.layout, self.table)
@@ -63,7 +64,7 @@ class _Hinged:
 
     def _spread(self, name: str, sums: Tensor) -> Tensor:
         shape, dtype = self.given[name]
-        found = raw.spread(self._of(name, sums), shape, self.layout).to(dtype)
+        found = spread(self._of(name, sums), shape, self.layout).to(dtype)
         return found[0] if name in LINES else found
 
     def _of(self, name: str, sums: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import raw
+from . import raw_norm
 from .dispatch import layout_of, place
 from .fused import run
 from .normalized import QUIET
+from .tables import readable
 
 __all__ = ["OWN", "gate_norm", "quotient_norm"]
 
@@ -45,11 +46,11 @@ def _placed(x: Tensor) -> Place | None:
 
 
 def _float32(*theta: Tensor | None) -> tuple[Tensor | None, ...]:
-    return tuple(None if t is None else raw.readable(t.detach().to(torch.float32)) for t in theta)
+    return tuple(None if t is None else readable(t.detach().to(torch.float32)) for t in theta)
 
 
 def _float64(t: Tensor) -> Array:
-    return raw.readable(t.detach().to(torch.float64, copy=True)).numpy()
+    return readable(t.detach().to(torch.float64, copy=True)).numpy()
 
 
 # -- groups of channels of one sample --------------------------------------------------------------------------------------------------
@@ -87,13 +88,13 @@ class _Gate:
         self.stats: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        y, self.stats = raw.gate_norm_forward(x, self.place, self.groups, self.raw_moment, self.eps, self.theta)
+        y, self.stats = raw_norm.gate_norm_forward(x, self.place, self.groups, self.raw_moment, self.eps, self.theta)
         return y
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         stats = self.stats
         assert stats is not None
-        gx, sums = raw.gate_norm_backward(x, g, self.place, self.groups, self.raw_moment, self.theta, stats, need_x)
+        gx, sums = raw_norm.gate_norm_backward(x, g, self.place, self.groups, self.raw_moment, self.theta, stats, need_x)
         rstd = stats[:, :, 1].repeat_interleave(self.place[1] // self.groups, 1)
         by_weight, by_v = ((rstd * sums[:, :, j]).sum(0) for j in (1, 2))
         if self.theta[0] is not None:
@@ -162,7 +163,7 @@ class _Quotient:
         self.dtypes = [None if t is None else t.dtype for t in given]
         wide = [None if t is None else _float64(t) for t in given]
         self.weight, self.v, self.bias = (w if w is not None else np.full(found[1], d) for w, d in zip(wide, (1.0, 1.0, 0.0), strict=True))
-        mean, var = raw.sample_spreads(x, found).numpy().transpose(2, 0, 1)
+        mean, var = raw_norm.sample_spreads(x, found).numpy().transpose(2, 0, 1)
         var = var / found[2]
         batch_mean = mean.mean(0)
         self.var = (var + np.square(mean - batch_mean)).mean(0) if running_var is None else _float64(running_var)
@@ -184,19 +185,19 @@ class _Quotient:
 
     @QUIET
     def forward(self, x: Tensor) -> Tensor:
-        return raw.quotient_norm(0, x, None, self.place, self._rows(*self._denominator(), self.weight, self.bias))
+        return raw_norm.quotient_norm(0, x, None, self.place, self._rows(*self._denominator(), self.weight, self.bias))
 
     @QUIET
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         denominator = self._denominator()
-        plain, quotient, all_, own, own_x = raw.quotient_norm(1, x, g, self.place, self._rows(*denominator)).numpy().transpose(2, 0, 1)
+        plain, quotient, all_, own, own_x = raw_norm.quotient_norm(1, x, g, self.place, self._rows(*denominator)).numpy().transpose(2, 0, 1)
         by_p, by_q = -self.weight * own_x, -self.weight * own
         gx = None
         if need_x:
             by_root = {"b0": by_q, "b1": by_p + by_q, "b2": by_q}[self.kind]
             by_batch = -self.weight * (all_ - own).sum(0) if self.training else np.zeros_like(self.weight)
             rows = self._rows(*denominator, self.weight, *self._line(by_root, by_batch, denominator[3]))
-            gx = raw.quotient_norm(2, x, g, self.place, rows)
+            gx = raw_norm.quotient_norm(2, x, g, self.place, rows)
         found = quotient.sum(0), by_p.sum(0), plain.sum(0)
         return gx, *(None if d is None else torch.from_numpy(t).to(d) for t, d in zip(found, self.dtypes, strict=True))
 

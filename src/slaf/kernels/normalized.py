@@ -22,6 +22,7 @@ from .dispatch import MAX_DEGREE, Layout
 from .fused import run
 from .recurrence import Recurrence
 from .series import moments, native_place, series
+from .tables import by_site, rows_table
 
 __all__ = ["QUIET", "Fold", "Folded", "Measured", "composed", "measure", "normalized", "polynomial"]
 
@@ -76,8 +77,8 @@ def measure(
     if found is None or found[0].c != len(center):
         return None
     layout, family = found
-    t = raw.moments(x, layout, family, count, *(raw.rows_table(m[:, None], shape, layout) for m in (center, rscale)))
-    return Measured(raw.by_site(t, shape, layout), center, rscale, shape, recurrence, layout, family)
+    t = raw.moments(x, layout, family, count, *(rows_table(m[:, None], shape, layout) for m in (center, rscale)))
+    return Measured(by_site(t, shape, layout), center, rscale, shape, recurrence, layout, family)
 
 
 def normalized(x: Tensor, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class Folded:
         center, rscale = measured.center, measured.rscale
         if self.center is not None and self.rscale is not None:
             center, rscale = torch.from_numpy(self.center), torch.from_numpy(self.rscale)
-        self.tables = [raw.rows_table(rows, shape, layout) for rows in (torch.from_numpy(c), center[:, None], rscale[:, None])]
+        self.tables = [rows_table(rows, shape, layout) for rows in (torch.from_numpy(c), center[:, None], rscale[:, None])]
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.series_forward(x, self.measured.layout, self.measured.family, *self.tables)
@@ -119,9 +120,9 @@ class Folded:
         layout, shape, own = self.measured.layout, self.measured.shape, self.rscale
         gcenter = grscale = None
         if slopes is not None and own is not None:
-            by_map = raw.by_site(slopes.T, shape, layout).numpy()
+            by_map = by_site(slopes.T, shape, layout).numpy()
             gcenter, grscale = -by_map[:, 0] * own, by_map[:, 1] / own
-        gt, *others = self.fold.adjoint(raw.by_site(sums, shape, layout).numpy(), gcenter, grscale)
+        gt, *others = self.fold.adjoint(by_site(sums, shape, layout).numpy(), gcenter, grscale)
         return gt, *(torch.from_numpy(o).to(dtype) for o, dtype in zip(others, self.dtypes, strict=True))
 
     def _q(self, gt: Array) -> Tensor:
@@ -131,7 +132,7 @@ class Folded:
         q = (gt @ _slopes(measured.recurrence, gt.shape[1])) * (measured.rscale.numpy() / share)[:, None]
         if self.center is not None and self.rscale is not None:
             q = _moved(q, measured, self.center, self.rscale)
-        return raw.rows_table(torch.from_numpy(q), measured.shape, measured.layout)
+        return rows_table(torch.from_numpy(q), measured.shape, measured.layout)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return self.evaluated(x, *composed(x, self.measured, self.fold, *parameters))

@@ -15,6 +15,7 @@ from torch import Tensor
 from . import raw
 from .dispatch import Layout, place
 from .fused import run
+from .tables import by_row, rows_table
 
 __all__ = ["Cells", "piecewise", "value_on_pieces"]
 
@@ -97,12 +98,12 @@ class _Piecewise:
         self.count, self.dtype = len(theta), theta.dtype
         with torch.no_grad():
             rows = theta.detach().to(torch.float64) @ cells.matrix
-            self.table = raw.rows_table(rows.repeat_interleave(repeat, 0) if repeat > 1 else rows, shape, layout)
+            self.table = rows_table(rows.repeat_interleave(repeat, 0) if repeat > 1 else rows, shape, layout)
             self.center, self.rscale = self._of_site(cells.center), self._of_site(cells.rscale)
 
     def _of_site(self, value: float | Tensor) -> Tensor:
         if isinstance(value, Tensor):
-            return raw.rows_table(value[:, None], self.shape, self.layout)
+            return rows_table(value[:, None], self.shape, self.layout)
         return torch.full((self.layout.c,), value, dtype=torch.float32, device="cpu")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,7 +111,7 @@ class _Piecewise:
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         gx, sums = raw.pieces_backward(x, g, self.layout, self.degree, self.table, self.center, self.rscale, need_x)
-        return gx, _adjoint(raw.by_row(sums, self.count, self.shape, self.layout), self.matrix).to(self.dtype)
+        return gx, _adjoint(by_row(sums, self.count, self.shape, self.layout), self.matrix).to(self.dtype)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return self.definition(x, *parameters)

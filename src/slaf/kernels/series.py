@@ -17,6 +17,7 @@ from torch import Tensor
 from . import raw
 from .dispatch import MAX_DEGREE, Layout, place, transformed
 from .recurrence import Recurrence
+from .tables import gradient_like, spread, table
 
 __all__ = ["moments", "series"]
 
@@ -94,7 +95,7 @@ def _shapes(*theta: Tensor | None) -> list[torch.Size | None]:
 
 
 def _tables(layout: Layout, *theta: Tensor | None) -> list[Tensor | None]:
-    return [None if t is None else raw.table(t[None], layout) for t in theta]
+    return [None if t is None else table(t[None], layout) for t in theta]
 
 
 # Both functions take ctx in forward: with setup_context, torch inspects the signature at every call, which costs more than a small kernel.
@@ -107,7 +108,7 @@ class _Series(torch.autograd.Function):
         found = native_place(x, len(c) - 1, recurrence, c.shape[1:], *_shapes(center, rscale))
         if found is not None:
             layout, code = found
-            return raw.series_forward(x, layout, code, raw.table(c, layout), *_tables(layout, center, rscale))
+            return raw.series_forward(x, layout, code, table(c, layout), *_tables(layout, center, rscale))
         return _defined(x, c, center, rscale, recurrence).to(x.dtype)
 
     @staticmethod
@@ -121,22 +122,20 @@ def _native_gradients(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...] | None:
     x, c, center, rscale = ctx.saved_tensors
     need_x, need_c, need_center, need_rscale, _ = ctx.needs_input_grad
     found = native_place(x, len(c) - 1, ctx.recurrence, c.shape[1:], *_shapes(center, rscale))
-    like = None if found is None else raw.gradient_like(g, x)
+    like = None if found is None else gradient_like(g, x)
     if found is None or like is None:
         return None
     layout, code = found
     mid, scale = _tables(layout, center, rscale)
-    gx, sums, slopes = raw.series_backward(
-        x, like, layout, code, raw.table(c, layout), mid, scale, need_x, need_c, need_center or need_rscale
-    )
-    gc = raw.spread(sums, c.shape[1:], layout).to(c.dtype) if need_c and sums is not None else None
+    gx, sums, slopes = raw.series_backward(x, like, layout, code, table(c, layout), mid, scale, need_x, need_c, need_center or need_rscale)
+    gc = spread(sums, c.shape[1:], layout).to(c.dtype) if need_c and sums is not None else None
     gcenter = grscale = None
     if slopes is not None:
         by_center = -slopes[0] if scale is None else -slopes[0] * scale[:, 0]
         if need_center and center is not None:
-            gcenter = raw.spread(by_center[:, None], center.shape, layout)[0].to(center.dtype)
+            gcenter = spread(by_center[:, None], center.shape, layout)[0].to(center.dtype)
         if need_rscale and rscale is not None and scale is not None:
-            grscale = raw.spread((slopes[1] / scale[:, 0])[:, None], rscale.shape, layout)[0].to(rscale.dtype)
+            grscale = spread((slopes[1] / scale[:, 0])[:, None], rscale.shape, layout)[0].to(rscale.dtype)
     return gx, gc, gcenter, grscale
 
 
@@ -186,7 +185,7 @@ class _Moments(torch.autograd.Function):
             return _moments(x, count, shape, center, rscale, recurrence)
         layout, code = found
         t = raw.moments(x, layout, code, count, *_tables(layout, center, rscale))
-        return (raw.spread(t, shape, layout) / (layout.c // prod(shape))).to(torch.float32)
+        return (spread(t, shape, layout) / (layout.c // prod(shape))).to(torch.float32)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:

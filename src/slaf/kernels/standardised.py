@@ -18,6 +18,7 @@ from .fused import run
 from .normalized import Fold, Measured, composed, polynomial
 from .recurrence import Recurrence
 from .series import native_place
+from .tables import by_site
 
 __all__ = ["Kept", "standardised"]
 
@@ -104,6 +105,6 @@ class _Standardised:
         layout, degree = self.place[0], self.degree
         center = self.table[layout.c * (degree + 1) : layout.c * (degree + 2)].double()
         rscale = self.state.reshape(layout.c, -1)[:, 0]
-        center, rscale = raw.by_site(torch.stack([center, rscale], 1), self.shape, layout).T
+        center, rscale = by_site(torch.stack([center, rscale], 1), self.shape, layout).T
         measured = Measured(center.new_empty(len(center), 2), center, rscale, self.shape, self.recurrence, *self.place)
         return polynomial(x, measured, *composed(x, measured, self.fold(measured), *parameters))

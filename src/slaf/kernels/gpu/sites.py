@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slaf.kernels.dispatch import Layout
-from slaf.kernels.raw import positions
+from slaf.kernels.tables import positions
 
 from .rational import rational_backward, rational_forward
 from .series import series_backward, series_forward
