@@ -1,6 +1,7 @@
-"""What exchanges of activations cost on the digits: ``python benchmarks/exchange.py [--seeds 5] [--only NAME] [--rows rows.jsonl]``.
+"""What exchanges of activations cost on the digits.
 
-Rows that are in the file already are not computed again.
+``python benchmarks/exchange.py [--first 0] [--seeds 5] [--only NAME] [--rows rows.jsonl]``;
+rows that are in the file already are not computed again.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main() -> None:
     """Run what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--only", choices=CASES)
     parser.add_argument("--network", choices=("vit", "cnn", "mlp"))
     parser.add_argument("--rows", type=Path, default=Path("exchange.jsonl"))
@@ -37,7 +39,7 @@ def main() -> None:
     done = {(r["exchange"], r["network"], r["seed"]) for r in rows}
     for name, networks in CASES.items():
         for network in networks:
-            for seed in range(options.seeds):
+            for seed in range(options.first, options.first + options.seeds):
                 if (name, network, seed) in done or options.only not in (None, name) or options.network not in (None, network):
                     continue
                 data, exchange = digits(seed), EXCHANGES[name]
@@ -45,7 +47,8 @@ def main() -> None:
                 rows.append({"exchange": name, "network": network, "seed": seed} | exchanged(old, exchange, data, seed))
                 with options.rows.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
-    print(table(sorted(rows, key=lambda r: (list(CASES).index(r["exchange"]), r["network"] != CASES[r["exchange"]][0], r["seed"]))))
+    rows.sort(key=lambda r: (list(CASES).index(r["exchange"]), r["network"] != CASES[r["exchange"]][0], r["seed"]))
+    print(table(rows), table(rows, "loss"), sep="\n\n")
 
 
 if __name__ == "__main__":

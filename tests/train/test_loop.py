@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import slaf
+from slaf.core import SlafError
 from slaf.train import L1, L2, Recipe, derive, evaluate, generator, hybrid, train
+from slaf.train.mixing import mixed
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +56,14 @@ def numbered(n):
 
 ROUTINES = {
     "plain": {},
-    "everything": {"clip": 0.5, "penalty": L1(1e-3), "separate_penalty": L2(1e-2), "routine": "alternating", "schedule": "cosine"},
+    "everything": {
+        "clip": 0.5,
+        "penalty": L1(1e-3),
+        "separate_penalty": L2(1e-2),
+        "routine": "alternating",
+        "schedule": "cosine",
+        "mixup": 0.4,
+    },
     "sgd": {"optimizer": "sgd", "schedule": ((1, 1e-2), (2, 1e-3)), "drop_last": True, "activation_lr_factor": 5.0},
 }
 
@@ -257,3 +266,26 @@ def test_hybrid_networks_alternate_their_sites():
     assert [type(own("hidden", 4)) for _ in range(3)] == [nn.PReLU, nn.Tanh, nn.PReLU]
     with pytest.raises(slaf.SlafError, match="every must be a positive integer"):
         hybrid("slaf", every=0)
+
+
+def test_mixup_trains_on_means_of_two_samples_and_their_targets():
+    y = torch.arange(6)
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(2))
+    torch.manual_seed(0)
+    mixes, loss = mixed(torch.cat([x, F.one_hot(y)], 1), F.cross_entropy, 0.5)  # the mixture shows in the one-hot columns
+    of = mixes[:, 4:]
+    assert torch.allclose(of.sum(1), torch.ones(6))
+    assert len({*of[of > 0].mul(1e5).round().tolist()} - {1e5}) <= 2, "one weight for the batch"
+    assert torch.allclose(mixes[:, :4], of @ x, atol=1e-6)
+    logits = torch.randn(6, 6)
+    assert torch.allclose(loss(logits, y), F.cross_entropy(logits, of)), "that of soft targets"
+    with pytest.raises(SlafError, match=r"mixup averages inputs.*int64"):
+        mixed(y[:, None], F.mse_loss, 1.0)
+
+
+def test_mixup_shows_the_model_mixes_only():
+    model, x = Recorder(), 10.0 ** torch.arange(5.0)[:, None]
+    train(model, (x, x), F.mse_loss, Recipe(20, 5, mixup=1.0))
+    seen = torch.tensor(model.seen)
+    assert ((seen.log10() - seen.log10().round()).abs() > 1e-3).double().mean() > 0.5
+    assert 1 <= seen.min() <= seen.max() <= 1e4

@@ -17,6 +17,7 @@ from .annealed import Annealed, Anneals
 from .batches import rows_at_once
 from .clipping import clippable
 from .fabric import Alone, team
+from .mixing import mixed
 from .recipe import Recipe
 from .seeds import derive, generator
 from .updates import Alternation, separate_step
@@ -60,8 +61,8 @@ def train(
 
     With a ``fabric`` every rank calls this with equal arguments and gets the result of one process up to rounding: a batch is split evenly
     over the ranks (sizes differ by at most 1), normalising activations of slaf use the whole batch (:func:`slaf.train.synchronize`; torch's
-    BatchNorm does not), and gradients, history and ``finite`` are those of the whole batch on every rank. What differs: dropout draws its
-    own noise on every rank, and a last batch with fewer samples than ranks is merged into the one before.
+    BatchNorm does not), and gradients, history and ``finite`` are those of the whole batch on every rank. What differs: dropout and mixup
+    draw their own noise on every rank, and a last batch with fewer samples than ranks is merged into the one before.
 
     Args:
         model: any module with trainable parameters; the data are moved to its device, or with both to the ``fabric``'s.
@@ -135,7 +136,10 @@ def _epoch(
     for number, batch in enumerate(batches):
         rate = recipe.set_lr(optimizer, epoch + number / len(batches))
         mine = member.share(batch)
-        task, added = _losses(member, x.index_select(0, mine), y.index_select(0, mine), loss, annealed, trace.steps)
+        inputs, of_task = x.index_select(0, mine), loss
+        if recipe.mixup:
+            inputs, of_task = mixed(inputs, loss, recipe.mixup)
+        task, added = _losses(member, inputs, y.index_select(0, mine), of_task, annealed, trace.steps)
         total += task.detach() * len(mine)
         penalties += added.detach() * len(mine)
         objective = member.weighted(task + added, len(mine), len(batch))

@@ -40,6 +40,7 @@ class Recipe:
         routine: ``"joint"``, or ``"alternating"``: weights and activations in turn, ``alternate_every`` steps each.
         penalty: added to the loss the optimiser sees.
         separate_penalty: followed by plain gradient descent at the same learning rate, beside the optimiser (``separate_step``).
+        mixup: α of :func:`slaf.train.mixing.mixed`: trains on weighted means of pairs of samples; 0 trains on the samples.
 
     Raises:
         SlafError: a value that is not allowed.
@@ -60,12 +61,13 @@ class Recipe:
     penalty: Penalty | None = None
     separate_penalty: Penalty | None = None
     drop_last: bool = False
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         _whole("epochs", self.epochs, 0)
         _whole("batch_size", self.batch_size, 1)
         _whole("alternate_every", self.alternate_every, 1)
-        for name in ("lr", "weight_decay", "activation_lr_factor", "momentum"):
+        for name in ("lr", "weight_decay", "activation_lr_factor", "momentum", "mixup"):
             _at_least_zero(name, getattr(self, name))
         if self.clip is not None and not (_is_number(self.clip) and self.clip > 0):
             raise SlafError(f"clip must be a positive number or None; got {self.clip!r}")

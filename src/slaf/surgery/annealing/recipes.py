@@ -59,7 +59,7 @@ class Exchange:
             SlafError: as :func:`slaf.anneal`; the model has none of the old activations.
         """
         mine = ("schedule", "order", "settle", "distill", "distance", "range_penalty")
-        return anneal(model, self.rules(), example, **({name: getattr(self, name) for name in mine} | options))
+        return anneal(model, example=example, **({"rules": self.rules()} | {name: getattr(self, name) for name in mine} | options))
 
     def training(self, batch_size: int = 64) -> Recipe:
         """For :func:`slaf.train.train`."""
