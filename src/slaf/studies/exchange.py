@@ -155,4 +155,4 @@ def _its_kind(site: Site) -> str:
 def _paired(differences: Iterable[float]) -> str:
     d = list(differences)
     half = _T95[min(len(d), len(_T95)) - 1] * statistics.stdev(d) / math.sqrt(len(d)) if len(d) > 1 else math.inf
-    return f"{statistics.mean(d):+.2f} ± {half:.2f}"
+    return f"{round(statistics.mean(d), 2) + 0.0:+.2f} ± {half:.2f}"  # no -0.00
