@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from slaf.compare.study import studies
+from slaf.core import SlafError
+from slaf.studies import studies
 
 FLOOR = {  # study: (budget changes on top of "small", the least or the greatest sensible value of the primary metric)
     "digits": ({}, 0.92),
     "spirals": ({"epochs": 30}, 0.99),
     "sparse_polynomials": ({"epochs": 15}, 0.25),
+    "batch_sizes": ({"sizes": (32, 128), "widths": (4, 8), "epochs": 4}, 0.85),
 }
 
 
@@ -75,3 +77,19 @@ def test_the_paper_penalties_train_learned_and_fixed_activations_alike():
         assert trace.finite
         assert metrics["nmse"] < 1
         assert len(trace.history["penalty"]) == budget["epochs"]
+
+
+def test_batch_sizes_start_alike_and_are_trained_apart():
+    study = studies["batch_sizes"]
+    budget = {**study.budgets["smoke"], "sizes": (32, 128), "epochs": 1}
+    data = study.data(0, budget)
+    model = study.build(lambda slot, width: nn.ReLU(), data)  # noqa: ARG005
+    small, large = model.of.values()
+    assert all(torch.equal(a, b) for a, b in zip(small.parameters(), large.parameters(), strict=True))
+    trace = study.train(model, data, budget, 0, None)
+    assert trace.steps == 40 + 10  # 1,257 images; a last batch of one joins the one before it
+    metrics = study.metrics(model, data)
+    assert metrics["accuracy"] == metrics["accuracy_32"]
+    assert metrics["drop"] == pytest.approx(100 * (metrics["accuracy_128"] - metrics["accuracy_32"]))
+    with pytest.raises(SlafError, match="sizes must be two or more"):
+        study.data(0, {**budget, "sizes": (8,)})

@@ -2,6 +2,7 @@
 live in ``slaf.zoo`` and learned ones in ``slaf.learnable``. Imports bases, core and kernels alone.
 """
 
+from .grkan import GRKANMLP, GRKANLinear
 from .kan import KANConv1d, KANConv2d, KANConv3d, KANLinear
 
-__all__ = ["KANConv1d", "KANConv2d", "KANConv3d", "KANLinear"]
+__all__ = ["GRKANMLP", "GRKANLinear", "KANConv1d", "KANConv2d", "KANConv3d", "KANLinear"]

@@ -33,7 +33,7 @@ class Digits(Study):
         "small": {"epochs": 30, "widths": (32, 32)},
         "full": {"epochs": 100, "widths": (256, 256)},
     }
-    activations = ("relu", "gelu", "slaf")
+    activations: ClassVar[tuple[str, ...]] = ("relu", "gelu", "slaf")
 
     def files(self) -> tuple[Path, ...]:
         found = find_spec("sklearn")  # importing it would cost every listing a second
