@@ -1,26 +1,16 @@
 """Two lines and hinges on the compiled kernels: prelu and apl against their formulas in float64."""
 
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_checks import ISAS, ROUNDING, near, needs_native, only_x_is_kept, same_bits, transforms, twice
 
 import slaf
 from slaf.kernels import native, use
 from slaf.kernels.hinges import hinged
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled kernels are not there")
-ROUNDING = {torch.float32: 0.0, torch.bfloat16: 2**-8, torch.float16: 2**-11}
-ISAS = [name for name in native.ISAS if native.force_isa(name)] if native.available() else []
-native.force_isa(None)
-
-
-@pytest.fixture(autouse=True)
-def _best_again():
-    yield
-    native.force_isa(None)
+pytestmark = needs_native
 
 
 def formula(x, left=0.0, right=1.0, place=0.0, height=0.0, slopes=None, places=None):
@@ -63,10 +53,7 @@ def test_values_and_all_gradients(case):
         found.append((y, *torch.autograd.grad(y, [leaf, *own.values()], w.to(y.dtype))))
     assert found[0][0].stride() == x.stride() == found[0][1].stride()
     assert found[0][0].dtype == x.dtype
-    slack = 2 * ROUNDING[x.dtype] + 2e-5
-    terms = max(1.0, float(w.abs().sum()))  # sums may cancel
-    for got, value in zip(*found, strict=True):
-        torch.testing.assert_close(got.double(), value, rtol=slack, atol=slack * float(value.detach().abs().max()) + 1e-6 * terms)
+    near(*found, x.dtype, 2e-5, terms=max(1.0, float(w.abs().sum())))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -109,19 +96,7 @@ def test_apl_at_kinks_and_special_values(isa):
 @pytest.mark.parametrize("spec", ["prelu", "apl(hinges=5)", "apl(hinges=20)"])
 @pytest.mark.parametrize("shape", [(64, 24, 40, 40), (9000, 40)])
 def test_the_same_bits_whatever_the_threads(spec, shape):
-    act = slaf.make(spec, num_channels=shape[1])
-    x, w, before = torch.randn(shape, requires_grad=True), torch.randn(shape), torch.get_num_threads()
-    out = []
-    try:
-        for threads in (1, 2, 3, 1):
-            torch.set_num_threads(threads)
-            with use("native"):
-                y = act(x)
-                out.append((y, *torch.autograd.grad(y, [x, *act.parameters()], w)))
-    finally:
-        torch.set_num_threads(before)
-    for other in out[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(out[0], other, strict=True))
+    same_bits(slaf.make(spec, num_channels=shape[1]), torch.randn(shape))
 
 
 @pytest.mark.parametrize("spec", ["prelu", "apl(hinges=3)"])
@@ -131,24 +106,10 @@ def test_second_derivatives_and_transforms(spec):
     with torch.no_grad():
         for p in act.parameters():
             p.add_(torch.randn_like(p) / 4)
-    wide, x = copy.deepcopy(act).double(), 2 * torch.randn(6, 3)
-    found = []
-    for module, leaf in ((act, x.clone().requires_grad_()), (wide, x.double().requires_grad_())):
-        inputs = [leaf, *module.parameters()]
-        first = torch.autograd.grad(module(leaf).sin().sum(), inputs, create_graph=True)
-        found.append([*first, *torch.autograd.grad(sum(f.square().sum() for f in first), inputs)])
-    for got, exact in zip(*found, strict=True):
-        torch.testing.assert_close(got.double(), exact, rtol=1e-3, atol=1e-5 * float(exact.detach().abs().max()) + 1e-7)
-    slope = wide.derivative(x.double())
-    torch.testing.assert_close(torch.func.jvp(act, (x,), (torch.ones_like(x),))[1].double(), slope, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(torch.func.vmap(lambda v: act(v[None])[0])(x), act(x), rtol=1e-5, atol=1e-6)
+    x = 2 * torch.randn(6, 3)
+    transforms(act, x, twice(act, x))
 
 
-def test_only_the_input_is_kept():
-    for spec in ("prelu", "apl"):
-        kept = []
-        act = slaf.make(spec, num_channels=8)
-        x = torch.randn(512, 8, requires_grad=True)
-        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t), use("native"):
-            act(x)
-        assert sum(kept) <= 1.05 * x.numel()
+@pytest.mark.parametrize("spec", ["prelu", "apl"])
+def test_only_the_input_is_kept(spec):
+    only_x_is_kept(slaf.make(spec, num_channels=8), torch.randn(512, 8, requires_grad=True))

@@ -6,15 +6,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from native_checks import ISAS, LAYOUTS, ROUNDING, agree, laid, needs_native, only_x_is_kept, same_bits
 
 import slaf
 from slaf.kernels import native, use
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled kernels are not there")
-ROUNDING = {torch.float32: 0.0, torch.bfloat16: 2**-8, torch.float16: 2**-11}
+pytestmark = needs_native
 NAMES = ["evonorm_b0", "evonorm_b1", "evonorm_b2", "evonorm_s0", "evonorm_s1", "evonorm_s2"]
 SHAPES = [(7, 6), (3, 6, 5), (2, 6, 7, 5), (2, 6, 9, 8), (1, 6, 1, 1), (2, 6, 3, 2, 7), (3, 6, 2100)]
-LAYOUTS = ["contiguous", "channels_last"]
 
 
 def build(name, seed=0, affine=True):
@@ -28,25 +27,8 @@ def build(name, seed=0, affine=True):
     return act
 
 
-def laid(x, layout):
-    """Channels last in memory, whatever the number of dimensions."""
-    return x if layout == "contiguous" else x.movedim(1, -1).contiguous().movedim(-1, 1)
-
-
-def agree(act, x, tolerance=2e-5):
-    wide, g = copy.deepcopy(act).double(), torch.randn(x.shape).to(x.dtype)
-    x = x.detach().requires_grad_()
-    twin = x.detach().double().requires_grad_()
-    with use("native"):
-        y = act(x)
-        grads = torch.autograd.grad(y, [x, *act.parameters()], g)
-    assert y.stride() == x.stride() == grads[0].stride()
-    assert y.dtype == grads[0].dtype == x.dtype
-    exact = wide(twin)
-    wanted = torch.autograd.grad(exact, [twin, *wide.parameters()], g.double())
-    slack = 2 * ROUNDING[x.dtype] + tolerance
-    for got, value in zip((y, *grads), (exact, *wanted), strict=True):
-        torch.testing.assert_close(got.double(), value, rtol=slack, atol=slack * float(value.detach().abs().max()) + 1e-6)
+def holds(act, x, tolerance):
+    wide = agree(act, x, tolerance)
     if hasattr(act, "running_var"):
         torch.testing.assert_close(act.running_var.double(), wide.running_var, rtol=2e-6, atol=0)
 
@@ -63,37 +45,21 @@ def cases(draw):
 def test_values_and_all_gradients(case):
     act, x = case
     far = float(x.abs().max()) > 20  # gradients by way of the statistics are differences there
-    agree(act, x, 2e-3 if far or x.shape[0] * x[0, 0].numel() < 8 else 5e-5)
+    holds(act, x, 2e-3 if far or x.shape[0] * x[0, 0].numel() < 8 else 5e-5)
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2"])
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_instruction_set(name, layout, isa):
-    if not native.force_isa(isa):
-        pytest.skip(f"{isa} is not to be had")
-    try:
-        agree(build(name), laid(2 * torch.randn(3, 6, 11, 13), layout))
-    finally:
-        native.force_isa(None)
+    native.force_isa(isa)
+    holds(build(name), laid(2 * torch.randn(3, 6, 11, 13), layout), 2e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_threads_change_no_bit(name, layout):
-    act, before = build(name), torch.get_num_threads()
-    x = laid(torch.randn(5, 6, 80, 90), layout).requires_grad_()
-    found = []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            twin = copy.deepcopy(act)
-            y = twin(x)
-            found.append((y, *torch.autograd.grad(y.square().sum(), [x, *twin.parameters()])))
-    finally:
-        torch.set_num_threads(before)
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    same_bits(build(name), laid(torch.randn(5, 6, 80, 90), layout))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,10 +72,7 @@ def test_a_mean_far_from_zero_keeps_its_digits(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_x_is_kept(name):
-    act, x, kept = build(name), torch.randn(4, 6, 8, 8, requires_grad=True), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        act(x)
-    assert sum(t.numel() for t in kept) <= x.numel() + 3 * 6
+    only_x_is_kept(build(name), torch.randn(4, 6, 8, 8, requires_grad=True))
 
 
 @pytest.mark.parametrize("name", NAMES)

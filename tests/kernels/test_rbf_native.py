@@ -6,13 +6,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from native_checks import ISAS, LAYOUTS, ROUNDING, agree, laid, needs_native, only_x_is_kept, same_bits
 
 import slaf
 from slaf.kernels import native, use
 
-pytestmark = pytest.mark.skipif(not native.available(), reason="the compiled kernels are not there")
-ROUNDING = {torch.float32: 0.0, torch.bfloat16: 2**-8, torch.float16: 2**-11}
-LAYOUTS = ["contiguous", "channels_last"]
+pytestmark = needs_native
 
 
 def build(spec, seed=0, **options):
@@ -22,25 +21,6 @@ def build(spec, seed=0, **options):
         for p in act.parameters():
             p.add_(torch.randn_like(p))
     return act
-
-
-def laid(x, layout):
-    return x if layout == "contiguous" else x.movedim(1, -1).contiguous().movedim(-1, 1)
-
-
-def agree(act, x, tolerance=3e-5):
-    wide, g = copy.deepcopy(act).double(), torch.randn(x.shape).to(x.dtype)
-    x, twin = x.detach().requires_grad_(), x.detach().double().requires_grad_()
-    with use("native"):
-        y = act(x)
-        grads = torch.autograd.grad(y, [x, *act.parameters()], g)
-    assert y.stride() == x.stride() == grads[0].stride()
-    assert y.dtype == grads[0].dtype == x.dtype
-    exact = wide(twin)
-    wanted = torch.autograd.grad(exact, [twin, *wide.parameters()], g.double())
-    slack = 2 * ROUNDING[x.dtype] + tolerance
-    for got, value in zip((y, *grads), (exact, *wanted), strict=True):
-        torch.testing.assert_close(got.double(), value, rtol=slack, atol=slack * float(value.detach().abs().max()) + 1e-6)
 
 
 @st.composite
@@ -60,19 +40,15 @@ def cases(draw):
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_values_and_all_gradients(case):
-    agree(*case)
+    agree(*case, 3e-5)
 
 
-@pytest.mark.parametrize("isa", ["portable", "avx2"])
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("terms", [8, 11, 5])
 def test_every_instruction_set(terms, layout, isa):
-    if not native.force_isa(isa):
-        pytest.skip(f"{isa} is not to be had")
-    try:
-        agree(build(f"slaf(basis=rbf, terms={terms}, share=channel)"), laid(2 * torch.randn(3, 6, 11, 13), layout))
-    finally:
-        native.force_isa(None)
+    native.force_isa(isa)
+    agree(build(f"slaf(basis=rbf, terms={terms}, share=channel)"), laid(2 * torch.randn(3, 6, 11, 13), layout), 3e-5)
 
 
 @pytest.mark.parametrize("terms", [8, 11])
@@ -98,26 +74,14 @@ def test_far_out_only_the_bias_is_left():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_threads_change_no_bit(layout):
-    x, before, found = laid(torch.randn(5, 6, 80, 90), layout).requires_grad_(), torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            act = build("slaf(basis=rbf, terms=8, share=channel)")
-            y = act(x)
-            found.append((y, *torch.autograd.grad(y.square().sum(), [x, *act.parameters()])))
-    finally:
-        torch.set_num_threads(before)
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    same_bits(build("slaf(basis=rbf, terms=8, share=channel)"), laid(torch.randn(5, 6, 80, 90), layout))
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_only_x_is_kept_and_it_differentiates_twice(training):
-    act, kept = build("slaf(basis=rbf, terms=8, share=channel)").train(training), []
+    act = build("slaf(basis=rbf, terms=8, share=channel)").train(training)
     wide, x = copy.deepcopy(act).double(), torch.randn(9, 6, 8, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t), use("native"):
-        y = act(x)
-    assert sum(t.numel() for t in kept) <= x.numel() + sum(p.numel() for p in act.parameters())
+    y = only_x_is_kept(act, x)
     twin = x.detach().double().requires_grad_()
     second = []
     for leaf, out in ((x, y), (twin, wide(twin))):
