@@ -17,10 +17,10 @@ from slaf.studies.exchange import digits, exchanged, table, trained
 from slaf.surgery import EXCHANGES
 
 CASES = {
-    "silu_to_hardswish": ("vit", "cnn"),
-    "gelu_to_piecewise_linear": ("vit", "cnn"),
-    "relufication": ("vit", "cnn"),
-    "mish_to_hard_mish": ("cnn", "vit"),
+    "silu_to_hardswish": ("vit",),
+    "gelu_to_piecewise_linear": ("vit",),
+    "relufication": ("vit",),
+    "mish_to_hard_mish": ("cnn",),
     "relu_to_slaf": ("cnn", "mlp"),
 }
 
