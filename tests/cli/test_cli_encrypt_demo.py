@@ -17,9 +17,13 @@ def small():
 
 def test_demo_agrees_with_the_plain_network_and_writes_its_page(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("slaf.studies._encrypt_demo.network", small)
-    page = tmp_path / "demo.html"
-    assert main(["encrypt-demo", "--json", "--degree", "2", "--epochs", "2", "--images", "5", "--html", str(page)]) == 0
-    found = json.loads(capsys.readouterr().out)
+    page, picture = tmp_path / "demo.html", tmp_path / "demo.svg"
+    options = ["--degree", "2", "--epochs", "2", "--images", "5", "--html", str(page), "--explain", str(picture)]
+    assert main(["encrypt-demo", "--json", *options]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert "degree 2; along the line 2 with more than rounding" in said.err
+    assert "From one input to another: degree 2" in picture.read_text(encoding="utf-8")
     assert (found["agreement"], found["images"]) == (1.0, 5)
     assert found["encrypted_accuracy"] == found["plain_accuracy"]
     assert found["max_logit_error"] <= 1e-3
@@ -37,6 +41,7 @@ def test_demo_agrees_with_the_plain_network_and_writes_its_page(capsys, tmp_path
         (["--images", "0"], "images must be from 1 to 540; got 0"),
         (["--degree", "1"], "degree must be from 2 to 22"),
         (["--html", "/nowhere/x.html"], "/nowhere"),
+        (["--explain", "x.gif"], "must end in .pdf, .png, .svg; got 'x.gif'"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, words, capsys):

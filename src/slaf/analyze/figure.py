@@ -52,7 +52,7 @@ def _line(axes: Any, found: Explanation) -> None:
     axes.set_title(f"From one input to another: degree {line.degree}, error {line.error:.0e}", loc="left")
     axes.set_xlabel("t")
     axes.set_ylabel("output")
-    axes.legend(fontsize=7.5, ncols=2, frameon=False, handlelength=1.6)
+    axes.legend(fontsize=7.5, frameon=False, handlelength=1.6, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
 
 
 def _spectra(axes: Any, found: Explanation) -> None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import slaf
+from slaf.analyze import Explanation, explain
 from slaf.compare.report.markup import text
 from slaf.core import SlafError
 from slaf.export.encrypted import Program, encrypted
@@ -41,6 +42,7 @@ class EncryptDemo:
         max_logit_error: largest difference to the network in float64.
         seconds: of training, of keys and of each part, in wall-clock time.
         outside: by polynomial, the share of inputs outside the range that it was fitted on, over the encrypted images.
+        network, held_out: the polynomial network, and all held-out images.
     """
 
     degree: int
@@ -56,6 +58,12 @@ class EncryptDemo:
     seconds: dict[str, float]
     outside: dict[str, float]
     program: Program
+    network: nn.Module
+    held_out: Tensor
+
+    def explain(self) -> Explanation:
+        """What the polynomial network computes, over the held-out images."""
+        return explain(self.network, self.held_out)
 
     @property
     def seconds_per_image(self) -> float:
@@ -64,7 +72,7 @@ class EncryptDemo:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        left_out = ("program",)
+        left_out = ("program", "network", "held_out")
         known = {k: v for k, v in vars(self).items() if k not in left_out}
         return known | {
             "latency_seconds": self.seconds["run"],
@@ -180,6 +188,8 @@ def demo(
         clock.seconds,
         program.outside(chosen),
         program,
+        model,
+        x_test,
     )
 
 
