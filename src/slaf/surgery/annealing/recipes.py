@@ -1,4 +1,4 @@
-"""Exchanges that people ask for, as data: which activations become which, how they are blended, and how long that trains."""
+"""Exchanges that people ask for, as data: which activations become which, and how they are blended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import nn
 from slaf.core import SlafError
 from slaf.core.errors import nearest
 from slaf.surgery.site import Site
-from slaf.train import Recipe
 
 from .anneal import anneal
 from .annealing import Annealing
@@ -27,7 +26,6 @@ class Exchange:
         old: the kinds (:attr:`slaf.surgery.Site.kind`) that it replaces, whichever of them the model has.
         new: the activation string of what replaces them.
         schedule, order, settle, distill, distance, range_penalty: as in :func:`slaf.anneal`.
-        epochs, lr: of the training meanwhile; the learning rate falls to 0 as a cosine.
     """
 
     name: str
@@ -40,8 +38,6 @@ class Exchange:
     distill: float = 1.0
     distance: str = "kl"
     range_penalty: float = 0.0
-    epochs: int = 15
-    lr: float = 1e-3
 
     def rules(self) -> Any:
         """For :func:`slaf.swap` and :func:`slaf.anneal`."""
@@ -60,10 +56,6 @@ class Exchange:
         """
         mine = ("schedule", "order", "settle", "distill", "distance", "range_penalty")
         return anneal(model, example=example, **({"rules": self.rules()} | {name: getattr(self, name) for name in mine} | options))
-
-    def training(self, batch_size: int = 64) -> Recipe:
-        """For :func:`slaf.train.train`."""
-        return Recipe(epochs=self.epochs, batch_size=batch_size, lr=self.lr, schedule="cosine", optimizer="adamw")
 
 
 _ALL = (
