@@ -5,8 +5,9 @@
 """
 
 from .conv import KANConv1d, KANConv2d, KANConv3d
+from .converted import from_mlp
 from .imported import from_state_dict
 from .layer import KANLayer
 from .linear import KANLinear
 
-__all__ = ["KANConv1d", "KANConv2d", "KANConv3d", "KANLayer", "KANLinear", "from_state_dict"]
+__all__ = ["KANConv1d", "KANConv2d", "KANConv3d", "KANLayer", "KANLinear", "from_mlp", "from_state_dict"]
