@@ -19,6 +19,7 @@ constexpr int64_t PER_SLEEPING = 65536;  // those of our own pool have to be wok
 constexpr int64_t SHORT_ROW = 32;        // shorter rows are treated as columns
 constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until they are whole cache lines
 constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
+constexpr int64_t COLUMN_TILE = 65536;   // elements of a tile of columns: with fewer, their sums take too much memory
 constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
 constexpr int64_t LONG_ROW = 512;        // longer ones are worth a call of a kernel that has no columns
 constexpr int64_t BUFFER = 512;          // elements of a half type widened together; with twice as many a gradient took a third longer
@@ -64,8 +65,9 @@ struct Access {
   }
 };
 
+// Apart from each other by no whole page: a load would wait for the store before it whose address ends alike.
 struct alignas(64) Buffers {
-  float x[BUFFER], g[BUFFER], out[BUFFER], discarded[DISCARDED];
+  float x[BUFFER + 3 * LINE], g[BUFFER + 3 * LINE], out[BUFFER + 3 * LINE], discarded[DISCARDED];
 };
 
 int threads_for(const Pass& p, int64_t total) {
@@ -180,22 +182,22 @@ void buffered(const Access& a, const Columns& l, const Block& block, const float
     for (int64_t q = 0; q < width; ++q) sums[j * LINE + q] += line[j * LINE + q];
 }
 
+// ``sums``: of the block's columns.
 void run_block(const Access& a, const Columns& l, const Block& block, const float* table, float* sums, Buffers& buffers) {
   const Pass& p = a.p;
   auto through_buffers = [&](int64_t row, int64_t rows, int64_t from, int64_t width) {
     const int64_t group = block.group + from;
-    buffered(a, l, Block{row, rows, group, width}, table + group * p.width * LINE, sums + group * p.sums * LINE, buffers);
+    buffered(a, l, Block{row, rows, group, width}, table + group * p.width * LINE, sums + from * p.sums * LINE, buffers);
   };
   const int64_t full = block.columns / LINE, rest = block.columns % LINE, offset = block.row * l.period + block.group * LINE;
   if (a.direct() && a.discards()) {
     std::vector<float> discarded(4 * l.period);
     for (int64_t r = 0; r < block.rows; r += 4)
       p.column(a.at(p.x, offset + r * l.period), a.at(p.g, offset + r * l.period), discarded.data(), std::min<int64_t>(4, block.rows - r),
-               l.period, full, table + block.group * p.width * LINE, sums + block.group * p.sums * LINE);
+               l.period, full, table + block.group * p.width * LINE, sums);
   } else if (a.direct()) {
     float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
-    p.column(a.at(p.x, offset), a.at(p.g, offset), out, block.rows, l.period, full, table + block.group * p.width * LINE,
-             sums + block.group * p.sums * LINE);
+    p.column(a.at(p.x, offset), a.at(p.g, offset), out, block.rows, l.period, full, table + block.group * p.width * LINE, sums);
   } else {
     const int64_t last = block.row + block.rows, rows = BUFFER / LINE / std::max<int64_t>(1, std::min(AT_ONCE, full));
     for (int64_t row = block.row; row < last; row += rows)  // along the rows, as memory lies
@@ -208,19 +210,25 @@ std::vector<double> drive_columns(const Access& a, const Columns& l) {
   const Pass& p = a.p;
   const std::vector<float> table = table_of(p, l);
   const int64_t rows = l.total / l.period, rest = l.total % l.period;  // the last row may be short
-  const int64_t tall = std::min(rows, COLUMN_ROWS), wide = WIDE;
-  const int64_t row_tiles = up(rows, tall), group_tiles = up(l.groups(), wide), size = l.groups() * p.sums * LINE;
-  std::vector<float> partial((row_tiles + (rest > 0)) * size);
+  const int64_t tall = std::max<int64_t>(2, COLUMN_TILE / (COLUMN_ROWS * l.period)) * COLUMN_ROWS, wide = std::min(WIDE, l.groups());
+  const int64_t row_tiles = up(rows, tall), group_tiles = up(l.groups(), wide), group = p.sums * LINE, size = l.groups() * group;
+  std::vector<double> partial((row_tiles + (rest > 0)) * size);
   parallel(row_tiles * group_tiles + (rest > 0), threads_for(p, l.total), p.threads, [&](int64_t tile) {
     Buffers buffers;
+    std::vector<float> sums(wide * group);
     const int64_t rt = tile / group_tiles, first = tile % group_tiles * wide;
-    const Block block = rt < row_tiles ? Block{rt * tall, std::min(tall, rows - rt * tall), first, std::min(l.period - first * LINE, wide * LINE)}
-                                       : Block{rows, 1, 0, rest};
-    run_block(a, l, block, table.data(), partial.data() + rt * size, buffers);
+    auto run = [&](const Block& block) {
+      std::fill(sums.begin(), sums.end(), 0.0f);
+      run_block(a, l, block, table.data(), sums.data(), buffers);
+      double* to = partial.data() + rt * size + block.group * group;
+      for (int64_t i = 0; i < up(block.columns, LINE) * group; ++i) to[i] += sums[i];
+    };
+    for (int64_t r = rt * tall; r < std::min(rows, (rt + 1) * tall); r += COLUMN_ROWS)
+      run(Block{r, std::min(COLUMN_ROWS, rows - r), first, std::min(l.period - first * LINE, wide * LINE)});
+    if (rt == row_tiles) run(Block{rows, 1, 0, rest});
   });
-  std::vector<double> column_sums(size), sums(p.c * p.sums);
-  for (size_t t = 0; t < partial.size(); t += size)
-    for (int64_t i = 0; i < size; ++i) column_sums[i] += partial[t + i];
+  const std::vector<double> column_sums = added(partial, row_tiles + (rest > 0), size);
+  std::vector<double> sums(p.c * p.sums);
   each_column(p, l, [&](int64_t q, int64_t k) {
     for (int j = 0; j < p.sums; ++j) sums[k * p.sums + j] += column_sums[(q / LINE * p.sums + j) * LINE + q % LINE];
   });

@@ -33,20 +33,23 @@ void elementwise_row(const float* x, const float* g, float* out, int64_t n, int 
 template <class Op>
 void elementwise_column(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, int terms, const float* table,
                         float* sums) {
-  auto step = [=](auto together, int64_t i, int64_t at, int64_t to) {
-    constexpr int R = decltype(together)::value;
-    const Table t{table + at};
-    vf s[Op::SUMS + 1] = {};
-    auto parameter = [&t](int j) { return t(j, 0); };
-    auto add = [&s](int j, vf term) { s[j] += term; };
-    for (int r = 0; r < R; ++r) {
-      const int64_t place = i + r * ld;
-      const vf y = Op::value(terms, parameter, load(x + place), Op::READS ? load(g + place) : vf{}, add);
-      if (Op::WRITES) store(out + place, y);
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
+    using B = decltype(block);
+    const Table<B> t{table + at};
+    for (int v = 0; v < B::vectors; ++v) {
+      vf s[Op::SUMS + 1] = {};
+      auto parameter = [&t, v](int j) { return t(j, v * B::rows); };
+      auto add = [&s](int j, vf term) { s[j] += term; };
+      for (int r = 0; r < B::rows; ++r) {
+        const int64_t place = i + r * ld + v * W;
+        const vf y = Op::value(terms, parameter, load(x + place), Op::READS ? load(g + place) : vf{}, add);
+        if (Op::WRITES) store(out + place, y);
+      }
+      float* total = sums + to + v * W;
+      for (int j = 0; j < Op::sums(terms); ++j) store(total + j * LINE, load(total + j * LINE) + s[j]);
     }
-    for (int j = 0; j < Op::sums(terms); ++j) store(sums + to + j * LINE, load(sums + to + j * LINE) + s[j]);
   };
-  sweep(rows, ld, groups, Op::width(terms), Op::sums(terms), step);
+  sweep(Streams{x, Op::READS ? g : nullptr, Op::WRITES ? out : nullptr}, rows, ld, groups, Op::width(terms), Op::sums(terms), step);
 }
 
 template <class Op>

@@ -111,28 +111,28 @@ void hinges_row_backward(const float* x, const float* g, float* gx, int64_t n, c
 
 template <int S>
 void hinges_column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int count, const float* table) {
-  auto step = [=](auto together, int64_t i, int64_t at, int64_t) {
-    constexpr int R = decltype(together)::value;
-    vf u[R], out[R];
-    gather(x + i, ld, u);
-    hinged<S>(count, Table{table + at}, u, out);
-    scatter(y + i, ld, out);
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
+    using B = decltype(block);
+    vf u[B::size], out[B::size];
+    gather<B>(x + i, ld, u);
+    hinged<S>(count, Table<B>{table + at}, u, out);
+    scatter<B>(y + i, ld, out);
   };
-  sweep(rows, ld, groups, 4 + 2 * count, 0, step);
+  sweep(Streams{x, nullptr, y}, rows, ld, groups, 4 + 2 * count, 0, step);
 }
 
 template <int S>
 void hinges_column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int count,
                             const float* table, float* sums) {
-  auto step = [=](auto together, int64_t i, int64_t at, int64_t to) {
-    constexpr int R = decltype(together)::value;
-    vf u[R], gv[R], out[R];
-    gather(x + i, ld, u);
-    gather(g + i, ld, gv);
-    hinged_gradients<S, false>(count, Table{table + at}, u, gv, out, vi{}, Adder<R>{sums + to, vf{}});
-    scatter(gx + i, ld, out);
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
+    using B = decltype(block);
+    vf u[B::size], gv[B::size], out[B::size];
+    gather<B>(x + i, ld, u);
+    gather<B>(g + i, ld, gv);
+    hinged_gradients<S, false>(count, Table<B>{table + at}, u, gv, out, vi{}, Adder<B>{sums + to, vf{}});
+    scatter<B>(gx + i, ld, out);
   };
-  sweep(rows, ld, groups, 4 + 2 * count, 4 + 2 * count, step);
+  sweep(Streams{x, g, gx}, rows, ld, groups, 4 + 2 * count, 4 + 2 * count, step);
 }
 
 }  // namespace

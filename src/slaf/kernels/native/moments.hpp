@@ -89,14 +89,14 @@ void row_moments(const float* x, int64_t n, int count, float center, float rscal
 template <int F, int N>
 void column_moments(const float* x, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums) {
   if constexpr (N != ANY) count = N;
-  auto step = [=](auto together, int64_t i, int64_t at, int64_t to) {
-    constexpr int R = decltype(together)::value;
-    vf u[R];
-    gather(x + i, ld, u);
-    standardise(Table{table + at}, 0, u);
-    terms<F, N, false>(count, u, vi{}, Adder<R>{sums + to, vf{}});
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
+    using B = decltype(block);
+    vf u[B::size];
+    gather<B>(x + i, ld, u);
+    standardise(Table<B>{table + at}, 0, u);
+    terms<F, N, false>(count, u, vi{}, Adder<B>{sums + to, vf{}});
   };
-  sweep(rows, ld, groups, 2, count, step);
+  sweep(Streams{x, nullptr, nullptr}, rows, ld, groups, 2, count, step);
 }
 
 }  // namespace

@@ -236,15 +236,15 @@ void rational_column_forward(const float* x, float* y, int64_t rows, int64_t ld,
   if constexpr (M != ANY) m = M, count = K;
   vi far = {};
   const int terms = m + 1 + count;
-  auto step = [=, &far](auto together, int64_t i, int64_t at, int64_t) {
-    constexpr int R = decltype(together)::value;
-    vf near_x[R], out[R];
-    gather(x + i, ld, near_x);
-    for (int r = 0; r < R; ++r) near_x[r] = near(near_x[r], all(limit), &far);
-    quotient<FORM, M, K>(m, count, Table{table + at}, Table{table + at + (m + 1) * LINE}, near_x, out);
-    scatter(y + i, ld, out);
+  auto step = [=, &far](auto block, int64_t i, int64_t at, int64_t) {
+    using B = decltype(block);
+    vf near_x[B::size], out[B::size];
+    gather<B>(x + i, ld, near_x);
+    for (int n = 0; n < B::size; ++n) near_x[n] = near(near_x[n], all(limit), &far);
+    quotient<FORM, M, K>(m, count, Table<B>{table + at}, Table<B>{table + at + (m + 1) * LINE}, near_x, out);
+    scatter<B>(y + i, ld, out);
   };
-  sweep(rows, ld, groups, terms, 0, step);
+  sweep(Streams{x, nullptr, y}, rows, ld, groups, terms, 0, step);
   if (!any(far)) return;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t q = 0; q < groups * LINE; ++q) {
@@ -260,22 +260,22 @@ void rational_column_backward(const float* x, const float* g, float* gx, int64_t
   if constexpr (M != ANY) m = M, count = K;
   vi far = {};
   const int terms = m + 1 + count;
-  auto step = [=, &far](auto together, int64_t i, int64_t at, int64_t to) {
-    constexpr int R = decltype(together)::value;
-    vf near_x[R], near_g[R], out[R];
-    gather(x + i, ld, near_x);
-    gather(g + i, ld, near_g);
-    for (int r = 0; r < R; ++r) {
+  auto step = [=, &far](auto block, int64_t i, int64_t at, int64_t to) {
+    using B = decltype(block);
+    vf near_x[B::size], near_g[B::size], out[B::size];
+    gather<B>(x + i, ld, near_x);
+    gather<B>(g + i, ld, near_g);
+    for (int n = 0; n < B::size; ++n) {
       vi beyond = {};
-      near_x[r] = near(near_x[r], all(limit), &beyond);
-      near_g[r] = (vf)((vi)near_g[r] & ~beyond);
+      near_x[n] = near(near_x[n], all(limit), &beyond);
+      near_g[n] = (vf)((vi)near_g[n] & ~beyond);
       far |= beyond;
     }
-    gradients<FORM, M, K, false>(m, count, Table{table + at}, Table{table + at + (m + 1) * LINE}, near_x, near_g, out, vi{},
-                                 Adder<R>{sums + to, vf{}});
-    scatter(gx + i, ld, out);
+    gradients<FORM, M, K, false>(m, count, Table<B>{table + at}, Table<B>{table + at + (m + 1) * LINE}, near_x, near_g, out, vi{},
+                                 Adder<B>{sums + to, vf{}});
+    scatter<B>(gx + i, ld, out);
   };
-  sweep(rows, ld, groups, terms, terms, step);
+  sweep(Streams{x, g, gx}, rows, ld, groups, terms, terms, step);
   if (!any(far)) return;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t q = 0; q < groups * LINE; ++q) {

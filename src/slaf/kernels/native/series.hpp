@@ -8,26 +8,60 @@ namespace {
 
 constexpr int ANY = -1;
 
-// U independent vectors at a time hide the latency of Horner's rule.
-template <int F, int D, int U, class C>
-SLAF_INLINE void evaluate(int degree, C c, const vf (&u)[U], vf (&y)[U]) {
-  if constexpr (D != ANY) degree = D;
-  for (int v = 0; v < U; ++v) y[v] = c(degree, v);
-  if (degree == 0) return;
-  vf later[U], twice[U];
-  for (int v = 0; v < U; ++v) twice[v] = u[v] + u[v], later[v] = vf{};
-  auto step = [&](int j) {
+// Step by step, so that a kernel can interleave the two: U independent vectors at a time alone do not hide the latency of either.
+
+// Horner's rule, or Clenshaw's: Σ_j c_j φ_j(u) after step(j) for j = degree - 1 … 0.
+template <int F, int U>
+struct Horner {
+  vf y[U], later[U];
+  template <class C>
+  SLAF_INLINE Horner(int degree, C c) {
+    for (int v = 0; v < U; ++v) y[v] = c(degree, v), later[v] = vf{};
+  }
+  template <class C>
+  SLAF_INLINE void step(int j, C c, const vf (&u)[U]) {
     for (int v = 0; v < U; ++v) {
-      const vf next = F == 0 ? y[v] * u[v] + c(j, v) : y[v] * (j ? twice[v] : u[v]) + (c(j, v) - later[v]);
+      const vf next = F == 0 ? y[v] * u[v] + c(j, v) : y[v] * (j ? u[v] + u[v] : u[v]) + (c(j, v) - later[v]);
       later[v] = y[v];
       y[v] = next;
     }
-  };
-  if constexpr (D == ANY) {
-    for (int j = degree - 1; j >= 0; --j) step(j);
-  } else {
-    SLAF_UNROLL for (int j = D - 1; j >= 0; --j) step(j);
   }
+};
+
+// g·φ_j(u) after step(1) … step(j).
+template <int F, int U>
+struct Products {
+  vf t[U], before[U];
+  SLAF_INLINE explicit Products(const vf (&g)[U]) {
+    for (int v = 0; v < U; ++v) t[v] = g[v], before[v] = vf{};
+  }
+  SLAF_INLINE void step(int j, const vf (&u)[U]) {
+    for (int v = 0; v < U; ++v) {
+      const vf next = F == 0 || j == 1 ? t[v] * u[v] : t[v] * (u[v] + u[v]) - before[v];
+      before[v] = t[v];
+      t[v] = next;
+    }
+  }
+};
+
+// step(0) … step(degree).
+template <int D, class S>
+SLAF_INLINE void ascending(int degree, S step) {
+  if constexpr (D == ANY) {
+    for (int j = 0; j <= degree; ++j) step(j);
+  } else {
+    SLAF_UNROLL for (int j = 0; j <= D; ++j) step(j);
+  }
+}
+
+template <int F, int D, int U, class C>
+SLAF_INLINE void evaluate(int degree, C c, const vf (&u)[U], vf (&y)[U]) {
+  if constexpr (D != ANY) degree = D;
+  Horner<F, U> sum(degree, c);
+  ascending<D>(degree, [&](int j) {
+    if (j < degree) sum.step(degree - 1 - j, c, u);
+  });
+  for (int v = 0; v < U; ++v) y[v] = sum.y[v];
 }
 
 // The value of a series of degree 0 is NaN where u is not finite, as by its definition c + 0·u; its slope, which is constant, is not.
@@ -41,26 +75,11 @@ SLAF_INLINE void value(int degree, C c, const vf (&u)[U], vf (&y)[U]) {
 // s(j, v, g·φ_j(u)) for j from 0 on. Where M, lanes outside the mask are zero.
 template <int F, int D, bool M, int U, class S>
 SLAF_INLINE void project(int degree, const vf (&g)[U], const vf (&u)[U], vi mask, S s) {
-  vf t[U], before[U], twice[U];
-  for (int v = 0; v < U; ++v) {
-    before[v] = vf{};
-    t[v] = g[v];
-    twice[v] = u[v] + u[v];
-    s(0, v, M ? keep(t[v], mask) : t[v]);
-  }
-  auto step = [&](int j) {
-    for (int v = 0; v < U; ++v) {
-      const vf next = F == 0 || j == 1 ? t[v] * u[v] : t[v] * twice[v] - before[v];
-      before[v] = t[v];
-      t[v] = next;
-      s(j, v, M ? keep(next, mask) : next);
-    }
-  };
-  if constexpr (D == ANY) {
-    for (int j = 1; j <= degree; ++j) step(j);
-  } else {
-    SLAF_UNROLL for (int j = 1; j <= D; ++j) step(j);
-  }
+  Products<F, U> product(g);
+  ascending<D>(degree, [&](int j) {
+    if (j) product.step(j, u);
+    for (int v = 0; v < U; ++v) s(j, v, M ? keep(product.t[v], mask) : product.t[v]);
+  });
 }
 
 // The most a kernel of degree D may be asked for, and the degree of the slope.
@@ -168,70 +187,98 @@ void row_input(const float* x, const float* g, float* gx, int64_t n, const float
 
 // -- columns: coefficients of their own in every lane --------------------------------------------------------------------------
 
-// Four rows at a time, so that coefficients and sums are loaded once for all of them; along the rows accesses stay sequential.
+// A few rows at a time, so that coefficients and sums are loaded once for all of them; along the rows accesses stay sequential.
 
+// So many rows of so many vectors; vector n lies in row n % ROWS.
+template <int ROWS, int VECTORS>
+struct Block {
+  static constexpr int rows = ROWS, vectors = VECTORS, size = ROWS * VECTORS;
+};
+
+template <class B>
 struct Table {
   const float* at;
-  SLAF_INLINE vf operator()(int j, int) const { return load(at + j * LINE); }
+  SLAF_INLINE vf operator()(int j, int n) const { return load(at + j * LINE + n / B::rows * W); }
 };
 
-// step(rows, offset of the vector in x, in the table, in the sums) for every vector of the block; ``rows`` is a constant.
-template <int N>
-struct Count {
-  static constexpr int value = N;
+// What a sweep reads and writes, asked for some cache lines ahead: hardware loses track of so many streams.
+struct Streams {
+  const float *x, *g;  // g and out: null where there is none
+  float* out;
+  SLAF_INLINE void prefetch(int64_t i) const {
+    __builtin_prefetch(x + i);
+    if (g) __builtin_prefetch(g + i);
+    if (out) __builtin_prefetch(out + i, 1);
+  }
 };
 
+constexpr int64_t LINES_AHEAD = 4;
+constexpr int64_t NEAR = 1024;   // so few elements are a buffer in the first level of a cache
+constexpr int64_t PAGE = 1024;   // rows that lie whole pages apart share one set of a cache, whose eight ways are too few for
+                                 // three streams of four rows: lines were lost between their halves
+
+// step(block, offset of its first vector in x, in the table, in the sums) for every block of a constant size.
 template <class S>
-SLAF_INLINE void sweep(int64_t rows, int64_t ld, int64_t groups, int width, int sums, S step) {
-  auto along = [&](auto together, int64_t r) {
-    for (int64_t k = 0; k < groups; ++k)
-      for (int v = 0; v < PER_LINE; ++v) step(together, r * ld + k * LINE + v * W, k * width * LINE + v * W, k * sums * LINE + v * W);
+SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t groups, int width, int sums, S step) {
+  if (groups == 0) return;
+  const bool far = rows * ld > NEAR;
+  auto along = [&](auto block, int64_t r) {
+    using B = decltype(block);
+    const int64_t lines = LINES_AHEAD % groups, below = r + LINES_AHEAD / groups * B::rows;
+    for (int64_t k = 0; k < groups; ++k) {
+      const int64_t next = k + lines, ahead = next < groups ? below * ld + next * LINE : (below + B::rows) * ld + (next - groups) * LINE;
+      for (int i = 0; far && i < B::rows; ++i) streams.prefetch(ahead + i * ld);
+      for (int v = 0; v < PER_LINE; v += B::vectors)
+        step(block, r * ld + k * LINE + v * W, k * width * LINE + v * W, k * sums * LINE + v * W);
+    }
   };
+  const bool crowded = PER_LINE > 1 && ld % PAGE == 0 && streams.g && streams.out;
   int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) along(Count<4>{}, r);
-  for (; r < rows; ++r) along(Count<1>{}, r);
+  for (; crowded && r + 2 <= rows; r += 2) along(Block<2, PER_LINE < 2 ? 1 : 2>{}, r);
+  for (; r + 4 <= rows; r += 4) along(Block<4, 1>{}, r);
+  for (; r < rows; ++r) along(Block<1, 1>{}, r);
 }
 
-template <int R>
-SLAF_INLINE void gather(const float* p, int64_t ld, vf (&out)[R]) {
-  for (int r = 0; r < R; ++r) out[r] = load(p + r * ld);
+template <class B>
+SLAF_INLINE void gather(const float* p, int64_t ld, vf (&out)[B::size]) {
+  for (int n = 0; n < B::size; ++n) out[n] = load(p + n % B::rows * ld + n / B::rows * W);
 }
 
-template <int R>
-SLAF_INLINE void scatter(float* p, int64_t ld, const vf (&v)[R]) {
-  for (int r = 0; r < R; ++r) store(p + r * ld, v[r]);
+template <class B>
+SLAF_INLINE void scatter(float* p, int64_t ld, const vf (&v)[B::size]) {
+  for (int n = 0; n < B::size; ++n) store(p + n % B::rows * ld + n / B::rows * W, v[n]);
 }
 
-template <int R>
-SLAF_INLINE void standardise(const Table& t, int row, vf (&u)[R]) {
-  const vf mid = t(row, 0), scale = t(row + 1, 0);
-  for (int r = 0; r < R; ++r) u[r] = (u[r] - mid) * scale;
+template <class B>
+SLAF_INLINE void standardise(const Table<B>& t, int row, vf (&u)[B::size]) {
+  for (int n = 0; n < B::size; ++n) u[n] = (u[n] - t(row, n)) * t(row + 1, n);
 }
 
-// Collects the R terms of each sum, then adds them to memory.
-template <int R>
+// Collects the terms of a block's rows for each sum, then adds them to memory.
+template <class B>
 struct Adder {
   float* sums;
   vf sum;
-  SLAF_INLINE void operator()(int j, int r, vf term) {
-    sum = r ? sum + term : term;
-    if (r == R - 1) store(sums + j * LINE, load(sums + j * LINE) + sum);
+  SLAF_INLINE void operator()(int j, int n, vf term) {
+    float* to = sums + j * LINE + n / B::rows * W;
+    sum = n % B::rows ? sum + term : term;
+    if (n % B::rows == B::rows - 1) store(to, load(to) + sum);
   }
 };
 
 template <int F, int D>
 void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table) {
   if constexpr (D != ANY) degree = D;
-  auto step = [=](auto together, int64_t i, int64_t at, int64_t) {
-    constexpr int R = decltype(together)::value;
-    const Table t{table + at};
-    vf u[R], out[R];
-    gather(x + i, ld, u);
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
+    using B = decltype(block);
+    const Table<B> t{table + at};
+    vf u[B::size], out[B::size];
+    gather<B>(x + i, ld, u);
     standardise(t, degree + 1, u);
     value<F, D>(degree, t, u, out);
-    scatter(y + i, ld, out);
+    scatter<B>(y + i, ld, out);
   };
-  sweep(rows, ld, groups, degree + 3, 0, step);
+  sweep(Streams{x, nullptr, y}, rows, ld, groups, degree + 3, 0, step);
 }
 
 template <int F, int D, bool INPUT>
@@ -239,21 +286,30 @@ void column_backward(const float* x, const float* g, float* gx, int64_t rows, in
                      float* sums) {
   if constexpr (D != ANY) degree = D;
   const int slope_degree = lower(degree);
-  auto step = [=](auto together, int64_t i, int64_t at, int64_t to) {
-    constexpr int R = decltype(together)::value;
-    const Table t{table + at};
-    vf u[R], gv[R], out[R];
-    gather(x + i, ld, u);
-    gather(g + i, ld, gv);
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
+    using B = decltype(block);
+    const Table<B> t{table + at};
+    vf u[B::size], gv[B::size];
+    gather<B>(x + i, ld, u);
+    gather<B>(g + i, ld, gv);
     standardise(t, slope_degree + 1, u);
+    Adder<B> add{sums + to, vf{}};
     if constexpr (INPUT) {
-      evaluate<F, lower(D)>(slope_degree, t, u, out);
-      for (int r = 0; r < R; ++r) out[r] *= gv[r];
-      scatter(gx + i, ld, out);
+      Horner<F, B::size> slope(slope_degree, t);
+      Products<F, B::size> product(gv);
+      ascending<D>(degree, [&](int j) {
+        if (j) product.step(j, u);
+        for (int n = 0; n < B::size; ++n) add(j, n, product.t[n]);
+        if (j < slope_degree) slope.step(slope_degree - 1 - j, t, u);
+      });
+      gather<B>(g + i, ld, gv);  // again: there are not enough registers to keep it
+      for (int n = 0; n < B::size; ++n) gv[n] *= slope.y[n];
+      scatter<B>(gx + i, ld, gv);
+    } else {
+      project<F, D, false>(degree, gv, u, vi{}, add);
     }
-    project<F, D, false>(degree, gv, u, vi{}, Adder<R>{sums + to, vf{}});
   };
-  sweep(rows, ld, groups, slope_degree + 3, degree + 1, step);
+  sweep(Streams{x, g, INPUT ? gx : nullptr}, rows, ld, groups, slope_degree + 3, degree + 1, step);
 }
 
 template <int F, int D, int Q>
@@ -262,19 +318,19 @@ void column_input(const float* x, const float* g, float* gx, int64_t rows, int64
   if constexpr (D != ANY) degree = D;
   if constexpr (Q != ANY) degree_q = Q;
   const int slope_degree = lower(degree);
-  auto step = [=](auto together, int64_t i, int64_t at, int64_t) {
-    constexpr int R = decltype(together)::value;
-    const Table t{table + at}, rest{table + at + (slope_degree + 1) * LINE};
-    vf u[R], gv[R], out[R], other[R];
-    gather(x + i, ld, u);
-    gather(g + i, ld, gv);
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
+    using B = decltype(block);
+    const Table<B> t{table + at}, rest{table + at + (slope_degree + 1) * LINE};
+    vf u[B::size], gv[B::size], out[B::size], other[B::size];
+    gather<B>(x + i, ld, u);
+    gather<B>(g + i, ld, gv);
     standardise(t, slope_degree + degree_q + 2, u);
     evaluate<F, lower(D)>(slope_degree, t, u, out);
     evaluate<F, Q>(degree_q, rest, u, other);
-    for (int r = 0; r < R; ++r) out[r] = gv[r] * out[r] + other[r];
-    scatter(gx + i, ld, out);
+    for (int n = 0; n < B::size; ++n) out[n] = gv[n] * out[n] + other[n];
+    scatter<B>(gx + i, ld, out);
   };
-  sweep(rows, ld, groups, slope_degree + degree_q + 4, 0, step);
+  sweep(Streams{x, g, gx}, rows, ld, groups, slope_degree + degree_q + 4, 0, step);
 }
 
 }  // namespace
