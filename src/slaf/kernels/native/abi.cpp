@@ -92,13 +92,14 @@ struct Backward : Pass {
 };
 
 struct Input : Pass {
-  const SeriesKernels* kernel;
+  RowInput* along;
+  ColumnInput* across;
   int degree, degree_q;
   void row(const float* x, const float* g, float* gx, int64_t n, const float* r, double*) const override {
-    kernel->row_input(x, g, gx, n, r, degree, r + slope_terms(degree), degree_q, r[width - 2], r[width - 1]);
+    along(x, g, gx, n, r, degree, r + slope_terms(degree), degree_q, r[width - 2], r[width - 1]);
   }
   void column(const float* x, const float* g, float* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
-    kernel->column_input(x, g, gx, m, ld, groups, degree, degree_q, table);
+    across(x, g, gx, m, ld, groups, degree, degree_q, table);
   }
 };
 
@@ -238,8 +239,10 @@ SLAF_EXPORT int slaf_series_backward_input(const void* x, const void* g, void* g
     Input p;
     const int terms = slope_terms(degree);
     describe(p, x, g, gx, dtype, n, c, s, threads, terms + degree_q + 3);
-    const bool full = family == 0 && degree > 0 && degree_q == 2 * degree - 1;
-    p.kernel = series_kernel(set, family, full ? degree : MAX_DEGREE), p.degree = degree, p.degree_q = degree_q;
+    const bool full = family == 0 && degree > 0 && degree_q == 2 * degree - 1, line = degree_q == 1;
+    const SeriesKernels& kernel = *series_kernel(set, family, full || line ? degree : MAX_DEGREE);
+    p.along = line ? kernel.row_line : kernel.row_input, p.across = line ? kernel.column_line : kernel.column_input;
+    p.degree = degree, p.degree_q = degree_q;
     const Normalisation by{center, rscale};
     for (int64_t k = 0; k < c; ++k) {
       float* to = &p.rows[k * p.width];

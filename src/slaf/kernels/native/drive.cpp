@@ -65,9 +65,8 @@ struct Access {
   }
 };
 
-// Apart from each other by no whole page: a load would wait for the store before it whose address ends alike.
 struct alignas(64) Buffers {
-  float x[BUFFER + 3 * LINE], g[BUFFER + 3 * LINE], out[BUFFER + 3 * LINE], discarded[DISCARDED];
+  float x[BUFFER], g[BUFFER], out[BUFFER], discarded[DISCARDED];
 };
 
 int threads_for(const Pass& p, int64_t total) {
@@ -172,8 +171,11 @@ void buffered(const Access& a, const Columns& l, const Block& block, const float
     const bool joined = width == l.period && !part;  // rows follow each other in memory
     const int64_t runs = joined ? 1 : rows, run = joined ? rows * width : width;
     for (int64_t r = 0; r < runs; ++r) {
-      a.read(a.p.x, (row + r) * l.period + column, b.x + r * ld, run);
-      a.read(a.p.g, (row + r) * l.period + column, b.g + r * ld, run);
+      const int64_t at = (row + r) * l.period + column;
+      a.read(a.p.x, at, b.x + r * ld, run);
+      a.read(a.p.g, at, b.g + r * ld, run);
+      for (const void* base : {a.p.x, a.p.g, static_cast<const void*>(a.p.out)})
+        if (base) a.prefetch(base, at + run, run);
     }
     a.p.column(b.x, b.g, b.out, rows, ld, ld / LINE, table, part ? line : sums);
     for (int64_t r = 0; r < runs; ++r) a.write(b.out + r * ld, (row + r) * l.period + column, run);

@@ -41,6 +41,8 @@ struct SeriesKernels {
   ColumnBackward* column_sums;
   RowInput* row_input;  // for q of degree 2·degree - 1, as batch normalisation of every term gives
   ColumnInput* column_input;
+  RowInput* row_line;  // for q of degree 1, as standardising the input gives
+  ColumnInput* column_line;
 };
 
 struct MomentKernels {

@@ -64,6 +64,20 @@ SLAF_INLINE void evaluate(int degree, C c, const vf (&u)[U], vf (&y)[U]) {
   for (int v = 0; v < U; ++v) y[v] = sum.y[v];
 }
 
+// Two series of one u, side by side.
+template <int F, int D, int E, int U, class C, class R>
+SLAF_INLINE void evaluate_both(int degree, C c, int more, R rest, const vf (&u)[U], vf (&y)[U], vf (&z)[U]) {
+  if constexpr (D != ANY) degree = D;
+  if constexpr (E != ANY) more = E;
+  Horner<F, U> a(degree, c), b(more, rest);
+  constexpr int LAST = D == ANY || E == ANY ? ANY : D > E ? D : E;
+  ascending<LAST>(degree > more ? degree : more, [&](int j) {
+    if (j < degree) a.step(degree - 1 - j, c, u);
+    if (j < more) b.step(more - 1 - j, rest, u);
+  });
+  for (int v = 0; v < U; ++v) y[v] = a.y[v], z[v] = b.y[v];
+}
+
 // The value of a series of degree 0 is NaN where u is not finite, as by its definition c + 0·u; its slope, which is constant, is not.
 template <int F, int D, int U, class C>
 SLAF_INLINE void value(int degree, C c, const vf (&u)[U], vf (&y)[U]) {
@@ -169,12 +183,13 @@ void row_input(const float* x, const float* g, float* gx, int64_t n, const float
   auto at = [&c](int j, int) { return c.c[j]; };
   auto rest = [&more](int j, int) { return more.c[j]; };
   int64_t i = 0;
-  for (; i + AHEAD * W <= n; i += AHEAD * W) {
-    vf u[AHEAD], out[AHEAD], other[AHEAD];
-    for (int v = 0; v < AHEAD; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
-    evaluate<F, S>(slope_degree, at, u, out);
-    evaluate<F, Q>(degree_q, rest, u, other);
-    for (int v = 0; v < AHEAD; ++v) store(gx + i + v * W, load(g + i + v * W) * out[v] + other[v]);
+  constexpr int U = W >= 8 ? 4 : AHEAD;  // no sums need registers
+  for (; i + U * W <= n; i += U * W) {
+    vf u[U];
+    for (int v = 0; v < U; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
+    vf out[U], other[U];
+    evaluate_both<F, S, Q>(slope_degree, at, degree_q, rest, u, out, other);
+    for (int v = 0; v < U; ++v) store(gx + i + v * W, load(g + i + v * W) * out[v] + other[v]);
   }
   for (; i < n; i += W) {
     const int count = n - i < W ? (int)(n - i) : W;
@@ -325,8 +340,7 @@ void column_input(const float* x, const float* g, float* gx, int64_t rows, int64
     gather<B>(x + i, ld, u);
     gather<B>(g + i, ld, gv);
     standardise(t, slope_degree + degree_q + 2, u);
-    evaluate<F, lower(D)>(slope_degree, t, u, out);
-    evaluate<F, Q>(degree_q, rest, u, other);
+    evaluate_both<F, lower(D), Q>(slope_degree, t, degree_q, rest, u, out, other);
     for (int n = 0; n < B::size; ++n) out[n] = gv[n] * out[n] + other[n];
     scatter<B>(gx + i, ld, out);
   };

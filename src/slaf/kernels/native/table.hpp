@@ -16,7 +16,8 @@ template <int F, int D>
 constexpr slaf::SeriesKernels series_kernels() {
   constexpr int Q = F == 1 || D == ANY ? ANY : D > 0 ? 2 * D - 1 : 0;  // powers are what normalised families use most
   return {row_forward<F, D>,         column_forward<F, D>,         row_backward<F, D, true>, column_backward<F, D, true>,
-          row_backward<F, D, false>, column_backward<F, D, false>, row_input<F, D, Q>,       column_input<F, D, Q>};
+          row_backward<F, D, false>, column_backward<F, D, false>, row_input<F, D, Q>,       column_input<F, D, Q>,
+          row_input<F, D, 1>,        column_input<F, D, 1>};
 }
 
 template <int F, int N>
