@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import Layout, readable
+from .dispatch import Layout, plain
 from .fused import run
 from .normalized import Fold, Measured, composed, polynomial
 from .recurrence import Recurrence
@@ -62,13 +62,13 @@ def standardised(
         fold: of the definition, for what the kernels do not do, from where the batch was measured: under renormalisation by the
             running statistics that it was standardised by.
     """
-    if not all(t.is_cpu for t in (x, weight, bias, *kept[:3])):
+    mean, var, batches = kept[:3]
+    if not x.is_cpu or not all(map(plain, (weight, bias, mean, var))) or not batches.is_cpu or batches.dtype is not torch.int64:
+        return None
+    if not weight.dtype is bias.dtype is mean.dtype is var.dtype is torch.float32:
         return None
     found = native_place(x, weight.shape[1], recurrence, shape)
-    if found is None or found[0].c != len(kept.mean) or not all(map(readable, (weight, bias, kept.mean, kept.var))):
-        return None
-    batches = kept.batches
-    if batches.dtype is not torch.int64 or any(t.is_inference() for t in kept[:3]):
+    if found is None or found[0].c != mean.shape[0] or mean.is_inference() or var.is_inference() or batches.is_inference():
         return None
     state = raw.standardise(x, *found, factor, weight, bias, kept, unit)
     if state is None:

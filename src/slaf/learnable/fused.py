@@ -47,7 +47,7 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
 def trained(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     """The function of a training batch, whose statistics it counts; ``None`` where the definition must run."""
     inputs, terms = act.input_statistics, act.term_statistics
-    if act.squash != "none" or any(s is not None and s.ranks is not None for s in (inputs, terms)):
+    if act.squash != "none" or (inputs is not None and inputs.ranks is not None) or (terms is not None and terms.ranks is not None):
         return None
     if terms is not None and act.mixing is not None:
         return None
@@ -68,8 +68,8 @@ def _standardised(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputSta
         running = (measured.center, (unit / measured.rscale) ** 2 - inputs.eps) if inputs.renorm else None
         return BatchFold(measured, inputs, running, None, unit, factor, _repeat(act))
 
-    mean, var, batches = (inputs._buffers[name] for name in _KEPT)  # past __getattr__, as the parameters
-    kept = Kept(mean, var, batches, inputs.momentum, inputs.warm_up, inputs.renorm, inputs.eps)  # type: ignore[arg-type]
+    own = inputs._buffers  # past __getattr__, as the parameters
+    kept = Kept(own["mean"], own["var"], own["num_batches_tracked"], inputs.momentum, inputs.warm_up, inputs.renorm, inputs.eps)  # type: ignore[arg-type]
     recurrence = act.basis.recurrence  # type: ignore[attr-defined]
     return standardised(x, *_parameters(act), factor, shape, kept, unit, recurrence, fold)
 
@@ -78,9 +78,6 @@ def _parameters(act: SLAF) -> tuple[Tensor, Tensor]:
     """Weight and bias past the module's __getattr__, which takes as long as a check."""
     found = act._parameters.get("weight"), act._parameters.get("bias")
     return (act.weight, act.bias) if found[0] is None or found[1] is None else found  # type: ignore[return-value]
-
-
-_KEPT = "mean", "var", "num_batches_tracked"
 
 
 def _repeat(act: SLAF) -> int:
