@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 
 from . import gpu, native
 
@@ -69,7 +70,7 @@ class Layout(NamedTuple):
 
 def transformed() -> bool:
     """Whether autograd functions and raw pointers must be avoided here: functorch, forward AD, compilation, tracing, export."""
-    return torch.compiler.is_compiling() or _eager_transform()
+    return is_compiling() or _eager_transform()
 
 
 def _eager_transform() -> bool:
@@ -183,7 +184,7 @@ def place(x: Tensor, *shapes: tuple[int, ...], cuda: bool = False) -> Layout | N
         found = layout_of(x.shape, x.stride(), *shapes)
         if found is not None:
             return found
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return None
     mode = current_mode()
     if mode == "reference":
@@ -205,7 +206,7 @@ def place(x: Tensor, *shapes: tuple[int, ...], cuda: bool = False) -> Layout | N
 
 def ready(x: Tensor) -> bool:
     """Whether the compiled kernels may run on ``x``, by the shortest way; where not, :func:`place` finds another, or says why."""
-    if torch.compiler.is_compiling():  # first: a compiler sees nothing of what follows
+    if is_compiling():  # first: a compiler sees nothing of what follows
         return False
     mode = current_mode()
     return (mode == "auto" or mode == "native") and plain(x) and native.available() and not _eager_transform()
@@ -225,7 +226,7 @@ def readable(theta: Tensor | None) -> bool:
 
 def dense(x: Tensor) -> Tensor:
     """``x``, or a copy of it if it is a slice or an expanded tensor that a kernel would take otherwise: one pass more, differentiable."""
-    if torch.compiler.is_compiling() or (x.layout is torch.strided and x.is_contiguous()):
+    if is_compiling() or (x.layout is torch.strided and x.is_contiguous()):
         return x
     if current_mode() == "reference" or _missing(x) or transformed():
         return x

@@ -41,6 +41,8 @@ def series_of_sites(
 
 
 class _OfSites:
+    __slots__ = ("bias", "by", "head", "recurrence", "shape", "table", "weight")
+
     def __init__(
         self,
         weight: Tensor,

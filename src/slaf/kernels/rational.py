@@ -48,6 +48,8 @@ def rational(
 
 
 class _Rational:
+    __slots__ = ("defined", "den", "head", "num", "table")
+
     def __init__(self, num: Tensor, den: Tensor | None, form: int, degree: int, definition: Callable[..., Tensor], layout: Layout) -> None:
         self.num, self.den, self.defined = num, den, definition
         self.head = layout, form, 0 if den is None else degree

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 
 from slaf.bases import PolynomialBasis
 from slaf.bases.polynomial import POWERS, Polynomials
@@ -37,7 +38,7 @@ class Folded:
         x = dense(x)
         shape, dtype = act.sharing.shape(x, act.sharing.sites), x.dtype
         training = act.training and act.normalizes and act.has_statistics_for(x)
-        y = None if torch.compiler.is_compiling() else (fused.trained if training else fused.evaluated)(act, x, shape)
+        y = None if is_compiling() else (fused.trained if training else fused.evaluated)(act, x, shape)
         return self._defined(act, x, shape, training).to(dtype) if y is None else y
 
     def _defined(self, act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> Tensor:
