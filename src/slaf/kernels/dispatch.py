@@ -29,6 +29,7 @@ __all__ = [
     "dense",
     "fits",
     "layout_of",
+    "on_gpu",
     "place",
     "plain",
     "readable",
@@ -172,10 +173,8 @@ def layout_of(sizes: tuple[int, ...], strides: tuple[int, ...], *shapes: tuple[i
     return Layout(outer, prod(own_sizes), inner, dims, own_sizes)
 
 
-def place(x: Tensor, *shapes: tuple[int, ...], cuda: bool = False) -> Layout | None:
+def place(x: Tensor, *shapes: tuple[int, ...]) -> Layout | None:
     """Where the kernels find ``x`` and its θ of ``shapes``; ``None`` where the reference must run.
-
-    ``cuda`` says whether the caller's kernel runs on CUDA too.
 
     Raises:
         RuntimeError: inside ``use("native")`` and ``use("triton")``, if the kernels cannot run.
@@ -189,7 +188,7 @@ def place(x: Tensor, *shapes: tuple[int, ...], cuda: bool = False) -> Layout | N
     mode = current_mode()
     if mode == "reference":
         return None
-    reason = _missing(x) if cuda or not x.is_cuda else "there is no kernel of this kind for CUDA"
+    reason = _missing(x)
     if reason is None:
         reason = "it is inside a transform or a tracer" if transformed() else refusal(x)
     if reason is None:
@@ -212,9 +211,14 @@ def ready(x: Tensor) -> bool:
     return (mode == "auto" or mode == "native") and plain(x) and native.available() and not _eager_transform()
 
 
+def on_gpu(x: Tensor) -> bool:
+    """Whether the Triton kernels run, not the compiled ones."""
+    return x.is_cuda or current_mode() == "triton"
+
+
 def _missing(x: Tensor) -> str | None:
     """What the kernels for x's device lack; of a CUDA device :func:`refusal` says it."""
-    if not x.is_cuda and current_mode() != "triton":
+    if not on_gpu(x):
         return None if native.available() else "the library is not there"
     return None if x.is_cuda or gpu.interpreted() else "Triton takes it only under its interpreter, TRITON_INTERPRET=1"
 

@@ -47,7 +47,7 @@ class _Fused(torch.autograd.Function):
         saved = ctx.saved_tensors
         x, need = saved[0], ctx.needs_input_grad
         # hooks on saved tensors may have changed it
-        if ctx.memory == (x.shape, x.stride(), x.device) and not torch.is_grad_enabled() and (ready(x) or place(x, cuda=True) is not None):
+        if ctx.memory == (x.shape, x.stride(), x.device) and not torch.is_grad_enabled() and (ready(x) or place(x) is not None):
             like = gradient_like(g, x)
             if like is not None:
                 return None, *ctx.kernel.gradients(x, like, need[1])

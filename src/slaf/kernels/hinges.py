@@ -38,22 +38,26 @@ def hinged(x: Tensor, definition: Callable[..., Tensor], **parameters: Tensor) -
     layout = place(x, *shapes)
     if layout is None or ("slopes" in parameters and len(parameters["slopes"]) > MAX_HINGES):
         return None
-    return run(_Hinged(definition, parameters, layout), x, *parameters.values())
+    return run(_Hinged(x, definition, parameters, layout), x, *parameters.values())
 
 
 class _Hinged:
-    def __init__(self, definition: Callable[..., Tensor], parameters: dict[str, Tensor], layout: Layout) -> None:
+    def __init__(self, x: Tensor, definition: Callable[..., Tensor], parameters: dict[str, Tensor], layout: Layout) -> None:
         self.definition, self.layout = definition, layout
         self.given = {name: (t.shape if name in LINES else t.shape[1:], t.dtype) for name, t in parameters.items()}
         with torch.no_grad():
             count = len(parameters["slopes"]) if "slopes" in parameters else 0
-            self.table = torch.empty(layout.c, 4 + 2 * count, dtype=torch.float32, device="cpu")
-            for i, (name, value) in enumerate(LINES.items()):
+            columns = []
+            for name, value in LINES.items():
                 given = parameters.get(name)
-                self.table[:, i] = (value or NOTHING) if given is None else table(given[None], layout)[:, 0] + 0.0
-            for i, name in enumerate(("slopes", "places")):
-                if count:
-                    self.table[:, 4 + i :: 2] = table(parameters[name], layout)
+                if given is None:
+                    columns.append(x.new_full((layout.c, 1), value or NOTHING, dtype=torch.float32))
+                else:
+                    columns.append(table(given[None], layout) + 0.0)
+            if count:
+                pairs = [table(parameters[name], layout) for name in ("slopes", "places")]
+                columns.append(torch.stack(pairs, 2).reshape(layout.c, 2 * count))
+            self.table = torch.cat(columns, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.hinges_forward(x, self.layout, self.table)

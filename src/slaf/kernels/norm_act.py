@@ -8,24 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from . import raw_norm
-from .dispatch import layout_of, place
+from .dispatch import layout_of, on_gpu, place
 from .fused import run
 from .normalized import QUIET
 from .tables import readable
 
 __all__ = ["OWN", "gate_norm", "quotient_norm"]
 
-Array = NDArray[np.float64]
+Array = Any
+"""Of numpy, whose small calls are quick; on a GPU of torch, so that nothing waits for the device."""
 Definition = Callable[..., Tensor]
 Place = tuple[int, int, int, bool]
 
+MOST_SAMPLES = 65535
+"""With channels last, on a GPU: the size of its grid."""
 OWN = {"b0": False, "b1": True, "b2": True}
 """The denominators r(x) of :func:`quotient_norm`, and whether they take the mean of squares in place of the variance."""
 
@@ -40,17 +43,13 @@ def _placed(x: Tensor) -> Place | None:
     if rows is not None and rows.n == 1 and tuple(sorted(rows.dims)) == rows.dims:
         return n, c, rows.s, False
     channels, samples = layout_of(sizes, strides, (1, c, *ones)), layout_of(sizes, strides, (n, 1, *ones))
-    if channels is not None and channels.s == 1 and samples is not None and samples.n == 1:
+    if channels is not None and channels.s == 1 and samples is not None and samples.n == 1 and not (on_gpu(x) and n > MOST_SAMPLES):
         return n, c, channels.n // n, True
     return None
 
 
 def _float32(*theta: Tensor | None) -> tuple[Tensor | None, ...]:
     return tuple(None if t is None else readable(t.detach().to(torch.float32)) for t in theta)
-
-
-def _float64(t: Tensor) -> Array:
-    return readable(t.detach().to(torch.float64, copy=True)).numpy()
 
 
 # -- groups of channels of one sample --------------------------------------------------------------------------------------------------
@@ -130,7 +129,7 @@ def quotient_norm(
     kernel = _Quotient(x, found, kind, eps, running_var, definition, (weight, v, bias))
     if not kernel.stats.finite():
         return None
-    return run(kernel, x, weight, v, bias), torch.from_numpy(kernel.var)
+    return run(kernel, x, weight, v, bias), torch.as_tensor(kernel.var)
 
 
 @dataclass
@@ -144,7 +143,8 @@ class _Statistics:
 
     def finite(self) -> bool:
         """Whether all elements are, and so the whole of what is made of them: the definition knows how far NaN and infinities reach."""
-        return all(bool(np.isfinite(part).all()) for part in (self.mean, self.root, self.batch_root))
+        parts = (self.mean, self.root, self.batch_root)  # on a GPU nobody looks, since that would wait for it
+        return isinstance(self.mean, Tensor) or all(bool(np.isfinite(part).all()) for part in parts)
 
 
 class _Quotient:
@@ -160,50 +160,67 @@ class _Quotient:
         given: tuple[Tensor | None, ...],
     ) -> None:
         self.place, self.kind, self.definition, self.training = found, kind, definition, running_var is None
+        self.xp: Any = torch if on_gpu(x) else np
         self.dtypes = [None if t is None else t.dtype for t in given]
-        wide = [None if t is None else _float64(t) for t in given]
-        self.weight, self.v, self.bias = (w if w is not None else np.full(found[1], d) for w, d in zip(wide, (1.0, 1.0, 0.0), strict=True))
-        mean, var = raw_norm.sample_spreads(x, found).numpy().transpose(2, 0, 1)
+        xp, defaults = self.xp, (1.0, 1.0, 0.0)
+        wide = (x.new_full((found[1],), d) if t is None else t for t, d in zip(given, defaults, strict=True))
+        self.weight, self.v, self.bias = map(self._float64, wide)
+        mean, var = self._columns(raw_norm.sample_spreads(x, found))
         var = var / found[2]
         batch_mean = mean.mean(0)
-        self.var = (var + np.square(mean - batch_mean)).mean(0) if running_var is None else _float64(running_var)
-        own = var + np.square(mean) if OWN[kind] else var
-        self.stats = _Statistics(mean, np.sqrt(own + eps), batch_mean, np.sqrt(self.var + eps))
+        self.var = (var + xp.square(mean - batch_mean)).mean(0) if running_var is None else self._float64(running_var)
+        own = var + xp.square(mean) if OWN[kind] else var
+        self.stats = _Statistics(mean, xp.sqrt(own + eps), batch_mean, xp.sqrt(self.var + eps))
+
+    def _float64(self, t: Tensor) -> Array:
+        t = t.detach().to(torch.float64, copy=True)
+        return t if self.xp is torch else readable(t).numpy()
+
+    def _columns(self, sums: Tensor) -> Array:
+        """Of (n, c, K), one after the other."""
+        return sums.unbind(2) if self.xp is torch else sums.numpy().transpose(2, 0, 1)
 
     def defined(self, x: Tensor, *theta: Tensor) -> Tensor:
-        return self.definition(x, *theta, None if self.training else torch.from_numpy(self.var))
+        return self.definition(x, *theta, None if self.training else torch.as_tensor(self.var))
 
     def _rows(self, *columns: Array) -> Tensor:
-        shape = self.place[:2]
-        return torch.from_numpy(np.stack([np.broadcast_to(c, shape) for c in columns], 2).astype(np.float32))
+        wide = self.xp.stack([self.xp.broadcast_to(c, self.place[:2]) for c in columns], 2)
+        return torch.as_tensor(wide).to(torch.float32)
 
     def _denominator(self) -> tuple[Array, ...]:
         """l, p, q and c of max(l, p·(x - c) + q): about the mean, c as the kernel sees it, so that no difference loses digits."""
-        root, c = self.stats.root, self.stats.mean.astype(np.float32).astype(np.float64)
-        p = {"b0": self.v, "b1": root, "b2": np.array(-1.0)}[self.kind]
+        root, mean = self.stats.root, self.stats.mean
+        c = mean.float() if self.xp is torch else mean.astype(np.float32)
+        p = {"b0": self.v, "b1": root, "b2": self.xp.full_like(root, -1.0)}[self.kind]
         return self.stats.batch_root, p, root + p * c, c
 
     @QUIET
     def forward(self, x: Tensor) -> Tensor:
-        return raw_norm.quotient_norm(0, x, None, self.place, self._rows(*self._denominator(), self.weight, self.bias))
+        return raw_norm.quotient_norm(x, 0, None, self.place, self._rows(*self._denominator(), self._factor(), self.bias))
+
+    def _factor(self) -> Array:
+        """γ, NaN where the kernel's maximum would not see that the batch's root is."""
+        return self.weight if self.xp is np else torch.where(self.stats.batch_root.isnan(), torch.nan, self.weight)
 
     @QUIET
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         denominator = self._denominator()
-        plain, quotient, all_, own, own_x = raw_norm.quotient_norm(1, x, g, self.place, self._rows(*denominator)).numpy().transpose(2, 0, 1)
+        plain, quotient, all_, own, own_x = self._columns(raw_norm.quotient_norm(x, 1, g, self.place, self._rows(*denominator)))
         by_p, by_q = -self.weight * own_x, -self.weight * own
         gx = None
         if need_x:
             by_root = {"b0": by_q, "b1": by_p + by_q, "b2": by_q}[self.kind]
-            by_batch = -self.weight * (all_ - own).sum(0) if self.training else np.zeros_like(self.weight)
-            rows = self._rows(*denominator, self.weight, *self._line(by_root, by_batch, denominator[3]))
-            gx = raw_norm.quotient_norm(2, x, g, self.place, rows)
+            by_batch = -self.weight * (all_ - own).sum(0)
+            rows = self._rows(*denominator, self._factor(), *self._line(by_root, by_batch, denominator[3]))
+            gx = raw_norm.quotient_norm(x, 2, g, self.place, rows)
         found = quotient.sum(0), by_p.sum(0), plain.sum(0)
-        return gx, *(None if d is None else torch.from_numpy(t).to(d) for t, d in zip(found, self.dtypes, strict=True))
+        return gx, *(None if d is None else torch.as_tensor(t).to(d) for t, d in zip(found, self.dtypes, strict=True))
 
     def _line(self, by_root: Array, by_batch: Array, c: Array) -> tuple[Array, Array]:
-        """m and k of m + k·(x - c), the gradient by way of the statistics."""
+        """m and k of m + k·(x - c), the gradient by way of the statistics: the sample's and, in training, the batch's."""
         stats, (n, _, s, _) = self.stats, self.place
-        own, batch = by_root / (s * stats.root), by_batch / (n * s * stats.batch_root)
-        middle = 0.0 if OWN[self.kind] else stats.mean
+        own, middle = by_root / (s * stats.root), 0.0 if OWN[self.kind] else stats.mean
+        if not self.training:
+            return own * (c - middle), own
+        batch = by_batch / (n * s * stats.batch_root)
         return own * (c - middle) + batch * (c - stats.batch_mean), own + batch

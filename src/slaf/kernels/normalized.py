@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import raw
-from .dispatch import MAX_DEGREE, Layout
+from .dispatch import MAX_DEGREE, Layout, on_gpu
 from .fused import run
 from .recurrence import Recurrence
 from .series import moments, native_place, series
@@ -70,7 +70,7 @@ def measure(
 
     ``center`` and ``rscale`` (sites,) count as constants: nothing that is made of the moments depends on them, but for rounding.
     """
-    if count > 2 * MAX_DEGREE or x.is_cuda:  # there the fold would wait for the device, which the definition does not
+    if count > 2 * MAX_DEGREE or on_gpu(x):  # there the fold would wait for the device, which the definition does not
         return None
     center, rscale = (t.detach().to(torch.float32).to(torch.float64) for t in (center, rscale))  # as the kernel sees them
     found = native_place(x, degree, recurrence, shape)

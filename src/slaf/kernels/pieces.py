@@ -7,6 +7,7 @@ it; on each f = Σ_k c_k t^k, where t = 0 at the piece's left end and grows by 1
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -76,10 +77,16 @@ def value_on_pieces(coefficients: Sequence[Tensor], t: Tensor) -> Tensor:
     return value + inside * inside * higher
 
 
+@lru_cache(maxsize=128)
+def _copied(matrix: Tensor, device: torch.device) -> Tensor:
+    """A tensor is a key by its identity, and there is one for each grid."""
+    return matrix.to(device)
+
+
 def _adjoint(sums: Tensor, matrix: Tensor) -> Tensor:
-    """sums @ matrix.T, where 0 in the matrix is no term, also times infinity."""
+    """sums @ matrix.T, where 0 in the matrix is no term, also times infinity; but on a GPU nobody looks, since that would wait for it."""
     found = sums @ matrix.T
-    if not bool(found.isfinite().all()):
+    if not sums.is_cuda and not bool(found.isfinite().all()):
         found = torch.where(matrix == 0, 0, sums[:, None] * matrix).sum(2)
     return found
 
@@ -94,17 +101,18 @@ class _Piecewise:
         definition: Callable[[Tensor, Tensor], Tensor],
         layout: Layout,
     ) -> None:
-        self.degree, self.matrix, self.shape, self.definition, self.layout = cells.degree, cells.matrix, shape, definition, layout
-        self.count, self.dtype = len(theta), theta.dtype
+        matrix = cells.matrix if theta.is_cpu else _copied(cells.matrix, theta.device)
+        self.degree, self.matrix, self.shape, self.definition, self.layout = cells.degree, matrix, shape, definition, layout
+        self.count, self.dtype, self.device = len(theta), theta.dtype, theta.device
         with torch.no_grad():
-            rows = theta.detach().to(torch.float64) @ cells.matrix
+            rows = theta.detach().to(torch.float64) @ self.matrix
             self.table = rows_table(rows.repeat_interleave(repeat, 0) if repeat > 1 else rows, shape, layout)
             self.center, self.rscale = self._of_site(cells.center), self._of_site(cells.rscale)
 
     def _of_site(self, value: float | Tensor) -> Tensor:
         if isinstance(value, Tensor):
             return rows_table(value[:, None], self.shape, self.layout)
-        return torch.full((self.layout.c,), value, dtype=torch.float32, device="cpu")
+        return torch.full((self.layout.c,), value, dtype=torch.float32, device=self.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.pieces_forward(x, self.layout, self.degree, self.table, self.center, self.rscale)

@@ -41,7 +41,7 @@ def rational(
     num, den = (t if t is None or t.dtype is torch.float32 else t.float() for t in (numerator, denominator))
     assert num is not None
     one = num.shape[0] == 1 and (den is None or den.shape[0] == 1)
-    layout = place(x, (1,) * x.dim() if one else shape, cuda=True)
+    layout = place(x, (1,) * x.dim() if one else shape)
     if layout is None or not (readable(num) and readable(den)):
         return None
     return run(_Rational(num, den, FORMS[form], degree, definition, layout), x, num, den)

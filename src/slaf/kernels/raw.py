@@ -23,6 +23,7 @@ __all__ = [
     "bumps_backward",
     "bumps_forward",
     "bumps_input",
+    "by_device",
     "call",
     "hinges_backward",
     "hinges_forward",
@@ -64,14 +65,14 @@ def call(name: str, *arguments: float | None) -> bool:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _by_device(function: _F) -> _F:
+def by_device(function: _F) -> _F:
     """The Triton kernel of the same name takes CUDA tensors; all tensors are on the device of ``x``, since a pointer does not tell."""
     name = function.__name__
 
     @wraps(function)
     def run(x: Tensor, *arguments: Any, **options: Any) -> Any:
         if torch.cuda.is_initialized():
-            for t in arguments:
+            for t in (t for a in arguments for t in (a if isinstance(a, tuple) else (a,))):
                 if isinstance(t, Tensor) and t.device != x.device:
                     raise RuntimeError(f"the parameters must be on the device of the input, {x.device}; got {t.device}")
         return (gpu.function(name) if x.is_cuda or current_mode() == "triton" else function)(x, *arguments, **options)
@@ -87,7 +88,7 @@ def _position(layout: Layout) -> int | None:
     return None if len(layout.dims) < 2 else pointer(positions(layout))
 
 
-@_by_device
+@by_device
 def series_forward(x: Tensor, layout: Layout, family: int, coef: Tensor, center: Tensor | None, rscale: Tensor | None) -> Tensor:
     """Σ_j coef[k, j] φ_j((x - center[k])·rscale[k]) in the dtype and memory format of ``x``."""
     y = torch.empty_like(x)
@@ -99,7 +100,7 @@ def series_forward(x: Tensor, layout: Layout, family: int, coef: Tensor, center:
     return y
 
 
-@_by_device
+@by_device
 def series_backward(
     x: Tensor,
     g: Tensor,
@@ -125,7 +126,7 @@ def series_backward(
     return gx, gcoef, slopes
 
 
-@_by_device
+@by_device
 def series_input(
     x: Tensor, g: Tensor, layout: Layout, family: int, coef: Tensor, q: Tensor, center: Tensor | None, rscale: Tensor | None
 ) -> Tensor:
@@ -139,7 +140,7 @@ def series_input(
     return gx
 
 
-@_by_device
+@by_device
 def moments(x: Tensor, layout: Layout, family: int, count: int, center: Tensor | None, rscale: Tensor | None) -> Tensor:
     """The means of φ_1(u) … φ_count(u) over the elements of each of the c rows: (c, count)."""
     t = x.new_empty(layout.c, count, dtype=torch.float64)
@@ -150,7 +151,7 @@ def moments(x: Tensor, layout: Layout, family: int, count: int, center: Tensor |
 # -- parameters as modules hold them: rows of float32, each for sites / rows sites in a run ---------------------------------------
 
 
-@_by_device
+@by_device
 def sites_series_forward(
     x: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, center: Tensor | None, rscale: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -165,7 +166,7 @@ def sites_series_forward(
     return y, table
 
 
-@_by_device
+@by_device
 def sites_series_backward(
     x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, table: Tensor, input_gradient: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
@@ -229,7 +230,7 @@ def standardised_backward(
     return gx, gweight, gbias
 
 
-@_by_device
+@by_device
 def sites_rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None) -> tuple[Tensor, Tensor]:
     """P/Q, and the table that the backward pass reads; ``degree`` is Q's."""
     y, columns = torch.empty_like(x), num.shape[1] + (0 if den is None else den.shape[1])
@@ -242,7 +243,7 @@ def sites_rational_forward(x: Tensor, layout: Layout, form: int, degree: int, nu
     return y, table
 
 
-@_by_device
+@by_device
 def sites_rational_backward(
     x: Tensor,
     g: Tensor,
@@ -265,6 +266,7 @@ def sites_rational_backward(
     return gx, gnum, gden
 
 
+@by_device
 def pieces_forward(x: Tensor, layout: Layout, degree: int, table: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
     """Piecewise polynomials on a uniform grid: ``table`` (c, (cells + 2)·(degree + 1)), of pieces and powers, see :mod:`.pieces`."""
     y = torch.empty_like(x)
@@ -276,6 +278,7 @@ def pieces_forward(x: Tensor, layout: Layout, degree: int, table: Tensor, center
     return y
 
 
+@by_device
 def pieces_backward(
     x: Tensor, g: Tensor, layout: Layout, degree: int, table: Tensor, center: Tensor, rscale: Tensor, input_gradient: bool = True
 ) -> tuple[Tensor | None, Tensor]:
@@ -290,6 +293,7 @@ def pieces_backward(
     return gx, sums
 
 
+@by_device
 def hinges_forward(x: Tensor, layout: Layout, parameters: Tensor) -> Tensor:
     """Two lines and hinges: ``parameters`` (c, 4 + 2·hinges), see :mod:`.hinges`."""
     y = torch.empty_like(x)
@@ -298,6 +302,7 @@ def hinges_forward(x: Tensor, layout: Layout, parameters: Tensor) -> Tensor:
     return y
 
 
+@by_device
 def hinges_backward(x: Tensor, g: Tensor, layout: Layout, parameters: Tensor, input_gradient: bool = True) -> tuple[Tensor | None, Tensor]:
     """One pass: the gradient of x, and the sums (c, 4 + 2·hinges) that those of the parameters are made of."""
     gx = torch.empty_like(x) if input_gradient else None
@@ -313,6 +318,7 @@ def hinges_backward(x: Tensor, g: Tensor, layout: Layout, parameters: Tensor, in
 # -- Gaussians on a uniform grid: terms, spacing, width ------------------------------------------------------------------------------
 
 
+@by_device
 def bumps_forward(x: Tensor, layout: Layout, grid: tuple[int, float, float], coef: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
     """Their sum with coef (c, terms + 1), the bias first, at u = (x - center)·rscale."""
     y = torch.empty_like(x)
@@ -323,6 +329,7 @@ def bumps_forward(x: Tensor, layout: Layout, grid: tuple[int, float, float], coe
     return y
 
 
+@by_device
 def bumps_backward(
     x: Tensor,
     g: Tensor,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import DTYPES, threads
-from .raw import call, pointer
+from .raw import by_device, call, pointer
 
 __all__ = [
     "gate_norm_backward",
@@ -16,6 +16,7 @@ __all__ = [
 ]
 
 
+@by_device
 def gate_norm_forward(
     x: Tensor, place: tuple[int, int, int, bool], groups: int, raw: bool, eps: float, theta: tuple[Tensor | None, ...]
 ) -> tuple[Tensor, Tensor]:
@@ -28,6 +29,7 @@ def gate_norm_forward(
     return y, stats
 
 
+@by_device
 def gate_norm_backward(
     x: Tensor,
     g: Tensor,
@@ -49,6 +51,7 @@ def gate_norm_backward(
     return gx, sums
 
 
+@by_device
 def sample_spreads(x: Tensor, place: tuple[int, int, int, bool]) -> Tensor:
     """Mean and Σ (x - mean)² of every channel of every sample: (n, c, 2)."""
     out = x.new_empty(place[0], place[1], 2, dtype=torch.float64)
@@ -56,7 +59,8 @@ def sample_spreads(x: Tensor, place: tuple[int, int, int, bool]) -> Tensor:
     return out
 
 
-def quotient_norm(step: int, x: Tensor, g: Tensor | None, place: tuple[int, int, int, bool], rows: Tensor) -> Tensor:
+@by_device
+def quotient_norm(x: Tensor, step: int, g: Tensor | None, place: tuple[int, int, int, bool], rows: Tensor) -> Tensor:
     """Of a·x/max(l, p·(x - c) + q) + b, with parameters of every row: 0 the values, 1 the sums (n, c, 5), 2 the gradient of x."""
     out = x.new_empty(place[0], place[1], 5, dtype=torch.float64) if step == 1 else torch.empty_like(x)
     call(

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import place
+from .dispatch import Layout, place
 from .fused import run
 from .normalized import QUIET, Fold, Folded, Measured
 from .recurrence import Recurrence
+from .tables import by_row, rows_table, spread, table
 
-__all__ = ["POWER", "Grid", "bumps", "fixed_map"]
+__all__ = ["POWER", "Definition", "Grid", "bumps", "bumps_at", "fixed_map"]
 
 POWER = Recurrence((1.0,), (0.0,))
 """What the moments of an input map are taken of."""
@@ -55,6 +56,46 @@ def bumps(x: Tensor, grid: Grid, measured: Measured, fold: Fold, weight: Tensor,
         definition: (x, c, center, rscale) → y in plain torch; c is (sites or 1, terms + 1), the maps are in ``measured.shape``.
     """
     return run(_Bumps(grid, measured, fold, weight, bias, definition), x, weight, bias)
+
+
+def bumps_at(
+    x: Tensor, grid: Grid, c: Tensor, center: Tensor, rscale: Tensor, shape: tuple[int, ...], definition: Definition
+) -> Tensor | None:
+    """y, differentiable in x, c, center and rscale, which may depend on x; ``None`` where no kernel can run.
+
+    Args:
+        c: (sites or 1, terms + 1), where (sites,) broadcasts in ``shape`` against x.
+        center, rscale: in ``shape``.
+        definition: (x, c, center, rscale) → y in plain torch.
+    """
+    layout = None if torch.compiler.is_compiling() else place(x, shape)
+    return None if layout is None else run(_BumpsAt(layout, grid, c, center, rscale, shape, definition), x, c, center, rscale)
+
+
+class _BumpsAt:
+    def __init__(
+        self,
+        layout: Layout,
+        grid: Grid,
+        c: Tensor,
+        center: Tensor,
+        rscale: Tensor,
+        shape: tuple[int, ...],
+        definition: Callable[..., Tensor],
+    ) -> None:
+        self.layout, self.grid, self.shape, self.defined = layout, grid, shape, definition
+        self.rows, self.dtypes = len(c), (c.dtype, center.dtype, rscale.dtype)
+        self.tables = rows_table(c, shape, layout), table(center[None], layout), table(rscale[None], layout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return raw.bumps_forward(x, self.layout, self.grid, *self.tables)
+
+    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
+        gx, sums, slopes = raw.bumps_backward(x, g, self.layout, self.grid, *self.tables, input_gradient=need_x)
+        rscale = self.tables[2][:, 0]
+        by_map = spread(torch.stack([-slopes[0] * rscale, slopes[1] / rscale], 1), self.shape, self.layout)
+        found = by_row(sums, self.rows, self.shape, self.layout), *by_map
+        return gx, *(t.to(dtype) for t, dtype in zip(found, self.dtypes, strict=True))
 
 
 class _Bumps(Folded):

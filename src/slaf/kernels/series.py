@@ -86,7 +86,7 @@ def native_place(x: Tensor, degree: int, recurrence: Recurrence, *shapes: tuple[
     code = recurrence.code
     if code is None or not 1 <= degree <= MAX_DEGREE:
         return None
-    layout = place(x, *[shape for shape in shapes if shape is not None], cuda=True)
+    layout = place(x, *[shape for shape in shapes if shape is not None])
     return None if layout is None else (layout, code)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from slaf.core import Facts, Paper, SlafError, activations
 from slaf.kernels import Recurrence
 from slaf.kernels.normalized import measure, normalized
+from slaf.kernels.power_norm import power_norm
 
 from ._layer import Layer, number
 
@@ -109,27 +110,30 @@ class PolyNorm(Layer):
         if not -x.dim() <= dim < x.dim():
             raise SlafError(f"input of shape {tuple(x.shape)} has no normalized_dim={dim}")
         y = self._fused(x.movedim(dim, -1))
-        return self._defined(x, dim) if y is None else y.movedim(-1, dim)
+        return self._defined(x, self.weight, self.bias, dim) if y is None else y.movedim(-1, dim)
 
     def _fused(self, x: Tensor) -> Tensor | None:
         """y by the native kernels for the hidden dimension at the end; ``None`` where the definition must run."""
         if torch.compiler.is_compiling() or x.dim() < 2 or x.shape[-1] < LEAST or not x.is_contiguous():
             return None
         rows = x.reshape(-1, x.shape[-1])
+        y = power_norm(rows, self.weight, self.bias, self.eps, self._defined)
+        if y is not None:
+            return y.reshape(x.shape)
         zero, one = (rows.new_full((len(rows),), v, dtype=torch.float64) for v in (0.0, 1.0))
         measured = measure(rows, 2 * self.order, (len(rows), 1), zero, one, _POWER, self.order)
         if measured is None or not bool(torch.isfinite(measured.t).all()):  # a power overflows
             return None
         return normalized(rows, measured, _Fold(self.order, self.eps), self.weight, self.bias).reshape(x.shape)
 
-    def _defined(self, x: Tensor, dim: int) -> Tensor:
+    def _defined(self, x: Tensor, weight: Tensor, bias: Tensor, dim: int = -1) -> Tensor:
         wide = x.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
         # N(x^i) does not change when x is divided by a number and eps by its power, so the divisor is a constant in derivatives
         size = (wide.detach().abs().amax(dim, keepdim=True) if x.shape[dim] else wide.detach().new_ones(())).clamp(min=1)
         u, shrunk = wide / size, size.square().reciprocal()
-        y, power, eps = self.bias.to(wide.dtype), u, self.eps * shrunk
+        y, power, eps = bias.to(wide.dtype), u, self.eps * shrunk
         for i in range(self.order):
-            y = y + self.weight[i].to(wide.dtype) * power * (power.square().mean(dim, keepdim=True) + eps).rsqrt()
+            y = y + weight[i].to(wide.dtype) * power * (power.square().mean(dim, keepdim=True) + eps).rsqrt()
             power, eps = power * u, eps * shrunk
         return y.to(x.dtype)
 

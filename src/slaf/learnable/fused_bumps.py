@@ -10,7 +10,8 @@ from torch import Tensor
 from slaf.bases.gaussian import uniform_centres
 from slaf.bases.rbf import RBF
 from slaf.core.sharing import broadcast
-from slaf.kernels.rbf import POWER, Grid, bumps, fixed_map
+from slaf.kernels.dispatch import on_gpu
+from slaf.kernels.rbf import POWER, Definition, Grid, bumps, bumps_at, fixed_map
 from slaf.kernels.series import standardize, working_dtype
 
 from .fused import measured_batch, unit_of
@@ -19,16 +20,21 @@ from .fused_fold import BatchFold, mean_and_var
 if TYPE_CHECKING:
     from .slaf import SLAF
 
-__all__ = ["evaluated"]
+__all__ = ["evaluated", "with_map"]
+
+
+def _grid(act: SLAF) -> Grid | None:
+    """Where the kernels have the function."""
+    if torch.compiler.is_compiling() or not isinstance(act.basis, RBF) or act.squash != "none":
+        return None
+    grid = Grid(act.num_terms, uniform_centres(act.basis.domain, act.num_terms)[1], act.basis.width)
+    return grid if grid.fits() else None
 
 
 def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> Tensor | None:
     """f(x), by the statistics of this batch, which it counts, if ``training``; ``None`` where the definition must run."""
-    inputs = act.input_statistics
-    if torch.compiler.is_compiling() or not isinstance(act.basis, RBF) or act.squash != "none" or act.gate is not None:
-        return None
-    grid = Grid(act.num_terms, uniform_centres(act.basis.domain, act.num_terms)[1], act.basis.width)
-    if not grid.fits() or (training and inputs is not None and inputs.ranks is not None):
+    inputs, grid = act.input_statistics, _grid(act)
+    if grid is None or act.gate is not None or on_gpu(x) or (training and inputs is not None and inputs.ranks is not None):
         return None
     running = None
     if training and inputs is not None:
@@ -44,6 +50,22 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> T
             return None
     repeat = act.sharing.sites // act.sharing.count if act.sharing.share == "group" else 1
     fold = BatchFold(measured, inputs, running, None, unit_of(act), act.coefficient_scale, repeat)
+    return bumps(x, grid, measured, fold, act.weight, act.bias, _definition(act, shape))
+
+
+def with_map(act: SLAF, x: Tensor, c: Tensor, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | float) -> Tensor | None:
+    """f(x) on a GPU from c, (sites or 1, terms + 1), and the input map, which may depend on x; ``None`` where the definition must run."""
+    grid = _grid(act)
+    if grid is None or not on_gpu(x):
+        return None
+    mid = x.new_zeros(shape, dtype=torch.float32) if center is None else center
+    scale = rscale * act.basis.half_width
+    if not isinstance(scale, Tensor):
+        scale = x.new_full(shape, scale, dtype=torch.float32)
+    return bumps_at(x, grid, c, mid, scale, shape, _definition(act, shape))
+
+
+def _definition(act: SLAF, shape: tuple[int, ...]) -> Definition:
     basis, count = act.basis, act.num_terms
 
     def definition(x: Tensor, c: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
@@ -52,7 +74,7 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> T
         u = standardize(x, center.to(work), rscale.to(work))
         return (basis.combine(u, c[1:], count) + c[0]).to(x.dtype)
 
-    return bumps(x, grid, measured, fold, act.weight, act.bias, definition)
+    return definition
 
 
 def _frozen(act: SLAF) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from slaf.kernels.dispatch import dense, transformed
 from slaf.kernels.pieces import Cells, piecewise
 from slaf.kernels.series import standardize, working_dtype
 
-from .fused_bumps import evaluated
+from .fused_bumps import evaluated, with_map
 from .initialization import squash_to_domain
 from .statistics import small_dtype
 
@@ -76,6 +76,8 @@ class Summed:
     def _sum(self, act: SLAF, x: Tensor, theta: Tensor, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | float) -> Tensor:
         work, layout = working_dtype(x.dtype), shape if len(theta) > 1 else (1,) * x.dim()
         a = theta[:, 1:] if act.mixing is None else theta[:, 1:] @ act.mixing.matrix
+        if act.mixing is None and (y := with_map(act, x, theta, shape, center, rscale)) is not None:
+            return y
         y = self.basis.combine(self._u(act, x, center, rscale), broadcast(a, layout).to(work), act.num_terms)
         return (y + broadcast(theta[:, 0], layout).to(work)).to(x.dtype)
 

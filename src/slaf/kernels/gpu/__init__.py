@@ -60,6 +60,10 @@ def describe() -> str:
 
 
 _MODULES = {
+    "hinges": ("hinges_forward", "hinges_backward"),
+    "norm_act": ("gate_norm_forward", "gate_norm_backward", "sample_spreads", "quotient_norm"),
+    "rbf": ("bumps_forward", "bumps_backward"),
+    "pieces": ("pieces_forward", "pieces_backward"),
     "series": ("series_forward", "series_backward", "series_input", "moments"),
     "sites": ("sites_series_forward", "sites_series_backward", "sites_rational_forward", "sites_rational_backward"),
 }

@@ -61,8 +61,8 @@ def _row_tile(n: int, s: int, elements: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1024)
-def plan(n: int, c: int, s: int, elements: int, sums: bool) -> Plan:
-    """For tiles of ``elements``, a power of two."""
+def plan(n: int, c: int, s: int, elements: int, sums: bool, blocks: int = 1) -> Plan:
+    """For tiles of ``elements``, a power of two, and as many programs ``blocks`` times."""
     uniform, wide = s >= ROW or c == 1, n * c * s >= 1 << 30
     if uniform:
         a, b = _row_tile(n, s, elements)
@@ -71,21 +71,21 @@ def plan(n: int, c: int, s: int, elements: int, sums: bool) -> Plan:
         a = min(_up(n), max(elements // min(_up(c * s), COLUMNS), 1))
         b = min(_up(c * s), elements // a)
         groups, tiles = _ceil(c * s, b), _ceil(n, a)
-    loops = max(1, min(MOST, groups * tiles // PROGRAMS, tiles)) if sums else 1
+    loops = max(1, min(MOST, groups * tiles * blocks // PROGRAMS, tiles)) if sums else 1
     return Plan(uniform, wide, a, b, loops, groups, _ceil(tiles, loops))
 
 
-def rows_of(x: Tensor, layout: Layout, terms: int) -> Plan:
+def rows_of(x: Tensor, layout: Layout, terms: int, blocks: int = 1) -> Plan:
     """The plan for a pass over ``x`` that collects ``terms`` sums: a lane holds as many elements as one load brings, or fewer."""
     wide_load = 4 if x.dtype == torch.float32 else 8
-    lanes = 8 if terms == 0 else wide_load if terms <= 6 else 4
-    return plan(layout.n, layout.c, layout.s, lanes * THREADS, terms > 0)
+    lanes = 8 if terms == 0 else wide_load if terms <= 6 else 4 if terms <= 20 else 2
+    return plan(layout.n, layout.c, layout.s, lanes * THREADS, terms > 0, blocks)
 
 
-def launch(kernel: Any, x: Tensor, layout: Layout, walk: Plan, *arguments: Any, **constants: Any) -> None:
-    """Run ``kernel`` on the device of ``x``."""
+def launch(kernel: Any, x: Tensor, layout: Layout, walk: Plan, *arguments: Any, blocks: int = 1, **constants: Any) -> None:
+    """Run ``kernel`` on the device of ``x``, ``blocks`` times over everything."""
     options = {"UNIFORM": walk.uniform, "WIDE": walk.wide, "A": walk.a, "B": walk.b, "num_warps": WARPS}
-    grid = kernel[(walk.groups * walk.rows,)]
+    grid = kernel[(walk.groups * walk.rows, blocks)]
     if x.is_cuda and x.device.index != torch.cuda.current_device():
         with torch.cuda.device(x.device):
             grid(*arguments, layout.n, layout.c, layout.s, walk.loops, **constants, **options)
@@ -94,7 +94,7 @@ def launch(kernel: Any, x: Tensor, layout: Layout, walk: Plan, *arguments: Any, 
 
 
 def partial_sums(x: Tensor, layout: Layout, walk: Plan, terms: int) -> Tensor:
-    """Room for what every program writes: (rows, terms, c or c·s)."""
+    """Room for what every program writes: (rows, terms, c or c·s), the terms of all blocks one after the other."""
     return torch.empty(walk.rows, terms, layout.c if walk.uniform else layout.c * layout.s, dtype=torch.float32, device=x.device)
 
 

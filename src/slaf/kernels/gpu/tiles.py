@@ -3,7 +3,8 @@
 
 A program owns one *group* - a channel whose rows are long ("uniform": θ are scalars), else a run of the c·s columns (θ are vectors) - and
 ``loops`` tiles of it, one after the other. It adds up in registers, in float32, lane by lane, and writes each sum once, to a row of its
-own; :func:`slaf.kernels.gpu.launch.gathered` adds the rows in float64. So results have the same bits in every run.
+own; :func:`slaf.kernels.gpu.launch.gathered` adds the rows in float64. So results have the same bits in every run. Where there are more
+sums than registers, each of several *blocks* of programs, on the grid's second axis, walks over everything for its share of them.
 """
 
 from __future__ import annotations
@@ -11,10 +12,24 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["add_sums", "kernel", "load_sums", "load_theta", "load_tile", "span", "store_sums", "store_tile", "tile", "zeros"]
+__all__ = [
+    "add_sums",
+    "channel_of",
+    "kernel",
+    "load_sums",
+    "load_theta",
+    "load_tile",
+    "row_of_block",
+    "span",
+    "store_sums",
+    "store_tile",
+    "theta_at",
+    "tile",
+    "zeros",
+]
 
-kernel = triton.jit(do_not_specialize=["n", "loops"])
-"""Of n and loops a compiled kernel knows nothing; of c and s whether they are 1 or multiples of 16, which decides how wide loads are."""
+kernel = triton.jit(do_not_specialize=["n", "loops", "cells"])
+"""Of n, loops and cells a compiled kernel knows nothing; of c and s whether they are 1 or multiples of 16: so wide loads may be."""
 
 
 @triton.jit
@@ -63,17 +78,27 @@ def store_tile(pointer, offset, mask, value):
 
 
 @triton.jit
+def channel_of(group, s, UNIFORM: tl.constexpr, B: tl.constexpr):
+    """A scalar, or (1, B) of the columns."""
+    if UNIFORM:
+        return group
+    else:
+        return (group * B + tl.arange(0, B)[None, :]) // s
+
+
+@triton.jit
+def theta_at(pointer, channel, c, j, WIDTH: tl.constexpr):
+    """The j-th number of the channel's row of WIDTH; beyond the last channel 0."""
+    return tl.load(pointer + channel * WIDTH + j, mask=channel < c, other=0.0)
+
+
+@triton.jit
 def load_theta(pointer, group, c, s, COUNT: tl.constexpr, UNIFORM: tl.constexpr, B: tl.constexpr):
     """A row of COUNT numbers for the channel, or for each of the columns: a tuple of scalars or of (1, B)."""
+    channel = channel_of(group, s, UNIFORM, B)
     out = ()
-    if UNIFORM:
-        for j in tl.static_range(COUNT):
-            out = out + (tl.load(pointer + group * COUNT + j),)
-    else:
-        column = group * B + tl.arange(0, B)[None, :]
-        channel = column // s
-        for j in tl.static_range(COUNT):
-            out = out + (tl.load(pointer + channel * COUNT + j, mask=channel < c, other=0.0),)
+    for j in tl.static_range(COUNT):
+        out = out + (theta_at(pointer, channel, c, j, COUNT),)
     return out
 
 
@@ -84,6 +109,12 @@ def zeros(COUNT: tl.constexpr, A: tl.constexpr, B: tl.constexpr):
     for _ in tl.static_range(COUNT):
         out = out + (tl.zeros([A, B], tl.float32),)
     return out
+
+
+@triton.jit
+def row_of_block(row):
+    """Where the second axis of the grid counts blocks of terms, or samples: their sums follow one another in a row."""
+    return row.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
 
 
 @triton.jit
