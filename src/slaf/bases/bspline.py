@@ -65,7 +65,15 @@ class BSpline(PiecewiseBasis):
             # B_{i+1} begins p cells before cell i
             for i in range(cell, cell + p + 1):
                 table[cell, i] = pieces[cell - i + p]
-        return np.delete(table, (n + p) // 2, 1)
+        return np.delete(table, self.left_out(count), 1)
+
+    def left_out(self, count: int) -> int:
+        """The number of the spline that is none of the terms."""
+        return (self.cells(count) + self.degree) // 2
+
+    def on_a_cell(self) -> Table:
+        """Row r: the r-th of the splines that are not 0 on a cell, in powers of t: (p + 1, p + 1)."""
+        return _cardinal(self.degree)[::-1].copy()
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ from torch import Tensor
 from .dispatch import place, ready
 from .tables import gradient_like
 
-__all__ = ["Kernel", "run"]
+__all__ = ["Kernel", "by_definition", "run"]
 
 
 class Kernel(Protocol):
@@ -51,14 +51,14 @@ class _Fused(torch.autograd.Function):
             like = gradient_like(g, x)
             if like is not None:
                 return None, *ctx.kernel.gradients(x, like, need[1])
-        return None, *_by_definition(ctx.kernel, saved, need[1:], g)
+        return None, *by_definition(ctx.kernel, saved, need[1:], g)
 
 
 # Function.apply without its tests for setup_context and for functorch, where nothing gets here: half of its time
 _apply = super(torch.autograd.Function, _Fused).apply
 
 
-def _by_definition(kernel: Kernel, inputs: tuple[Tensor, ...], need: tuple[bool, ...], g: Tensor) -> list[Tensor | None]:
+def by_definition(kernel: Any, inputs: tuple[Tensor, ...], need: tuple[bool, ...], g: Tensor) -> list[Tensor | None]:
     """The gradients of the definition, differentiable again under ``create_graph=True``."""
     again = torch.is_grad_enabled()
     if not again:

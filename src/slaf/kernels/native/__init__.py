@@ -99,6 +99,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "bumps_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _DOUBLE, _DOUBLE, *(_POINTER,) * 5, _INT),
     # x, g, gx, shape, terms, spacing, width, coef, center, rscale, line, threads
     "bumps_input": (*(_POINTER,) * 3, *_SHAPE, _INT, _DOUBLE, _DOUBLE, *(_POINTER,) * 4, _INT),
+    # x, y, batch, inputs, outputs, degree, cells, left out, base, weight, bias, center, scale, pieces, threads
+    "kan_forward": (*(_POINTER,) * 2, *(_LONG,) * 3, *(_INT,) * 4, *(_POINTER,) * 5, _INT),
+    # x, g, gx, gweight, batch, inputs, outputs, degree, cells, left out, base, weight, center, scale, pieces, threads
+    "kan_backward": (*(_POINTER,) * 4, *(_LONG,) * 3, *(_INT,) * 4, *(_POINTER,) * 4, _INT),
 }
 
 

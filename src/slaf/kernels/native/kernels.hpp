@@ -103,6 +103,23 @@ struct Elementwise {
   bool writes;
 };
 
+constexpr int KAN_BATCH = 256;  // samples of one pass over the inputs, at most
+constexpr int MAX_KAN_DEGREE = 3;
+
+// A dense layer of splines of one degree: see kan.hpp. All arrays are float32; ``weight`` is (cells + degree - 1 + base, inputs, outputs).
+struct KanLayer {
+  int64_t inputs, outputs;
+  int degree, cells, left_out, base;  // the spline without coefficients; whether SiLU follows the splines
+  const float *weight, *bias, *center, *scale, *pieces;
+  int64_t stride;  // of the rows in a slab, which has cells + degree + 1 of them
+};
+
+struct KanKernels {
+  void (*forward)(const KanLayer& layer, const float* x, float* y, int64_t rows, float* slab);
+  void (*backward)(const KanLayer& layer, const float* x, const float* g, float* gx, float* gweight, int64_t batch, int64_t input,
+                   float* slabs);  // two
+};
+
 struct Kernels {
   const char* name;
   int unrolled;
@@ -113,6 +130,7 @@ struct Kernels {
   HingesKernels hinges[2];                 // none, any
   Elementwise gate[3], quotient[3];        // of norm_act: forward, sums, gradient of x
   Elementwise bumps[3][3];                 // by terms: 8, 11, any; forward, backward, gradient of x
+  KanKernels kan[MAX_KAN_DEGREE];          // by degree 1, 2, 3
   void (*widen[2])(const uint16_t* from, float* to, int64_t n);   // bfloat16, float16
   void (*narrow[2])(const float* from, uint16_t* to, int64_t n);
 };

@@ -2,6 +2,7 @@
 // SLAF_TABLE and SLAF_UNROLLED.
 #pragma once
 #include "hinges.hpp"
+#include "kan.hpp"
 #include "kernels.hpp"
 #include "moments.hpp"
 #include "norm_act.hpp"
@@ -89,6 +90,7 @@ struct Filled : slaf::Kernels {
     fill_bumps<8>(bumps[0]), fill_bumps<11>(bumps[1]), fill_bumps<ANY>(bumps[2]);
     gate[0] = elementwise<GateForward>(), gate[1] = elementwise<GateSums>(), gate[2] = elementwise<GateInput>();
     quotient[0] = elementwise<QuotientForward>(), quotient[1] = elementwise<QuotientSums>(), quotient[2] = elementwise<QuotientInput>();
+    kan[0] = {kan_forward<1>, kan_backward<1>}, kan[1] = {kan_forward<2>, kan_backward<2>}, kan[2] = {kan_forward<3>, kan_backward<3>};
     widen[0] = widen_bfloat16, widen[1] = widen_float16;
     narrow[0] = narrow_bfloat16, narrow[1] = narrow_float16;
   }

@@ -116,10 +116,14 @@ class KANLayer(FullStatistics, nn.Module):
 
     def expand(self, x: Tensor) -> Tensor:
         """The columns of every input, (…, in_features) → (…, columns, in_features): the terms in order, the base activation last."""
+        terms = self.expand_terms(x)
+        return terms if self.base is None else torch.cat([terms, self.base(x)[..., None, :]], -2)
+
+    def expand_terms(self, x: Tensor) -> Tensor:
+        """The terms of every input alone, (…, in_features) → (…, num_terms, in_features)."""
         wide = x if x.dtype == torch.float64 else x.float()
         center, rscale = self.maps()
-        out = self.terms((wide - center.to(wide.dtype)) * rscale.to(wide.dtype)).movedim(-1, -2).to(x.dtype)
-        return out if self.base is None else torch.cat([out, self.base(x)[..., None, :]], -2)
+        return self.terms((wide - center.to(wide.dtype)) * rscale.to(wide.dtype)).movedim(-1, -2).to(x.dtype)
 
     # -- the layout of input and weights, which every kind of layer has its own of ------------------------------------------------
 

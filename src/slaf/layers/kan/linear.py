@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from slaf.bases import Basis
+from slaf.bases.bspline import BSpline
 from slaf.core import SlafError, Spec, one_of
+from slaf.kernels.kan import MAX_DEGREE, Splines, spline_layer
 
 from .initialization import INITS, start
 from .layer import Base, Interval, KANLayer, checked_size
@@ -98,10 +101,29 @@ class KANLinear(KANLayer):
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
         self._see(x)
-        return self._defined(x, self.weight, self.bias)
+        y = self._by_kernels(x)
+        return self._defined(x, self.weight, self.bias) if y is None else y
+
+    def _by_kernels(self, x: Tensor) -> Tensor | None:
+        """y where the kernels have this layer: B-splines of degree 1 to 3 with SiLU; another base is a product of its own."""
+        if torch.compiler.is_compiling() or not isinstance(self.basis, BSpline):
+            return None
+        silu = getattr(self.base, "name", None) == "silu"
+        splines = splines_of(self.basis, self.num_terms, silu)
+        if splines is None:
+            return None
+        center, scale = (self.low + self.high) / 2, splines.cells / (self.high - self.low)
+        weight = self.weight if silu or self.base is None else self.coefficients
+        y = spline_layer(x.reshape(-1, self.in_features), weight, self.bias, splines, center, scale, self._defined)
+        if y is None:
+            return None
+        y = y.reshape(*x.shape[:-1], self.out_features)
+        return y if len(weight) == self.columns else y + self.base(x) @ self.base_weight  # type: ignore[misc]
 
     def _defined(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        y = self.expand(x).flatten(-2) @ weight.flatten(0, 1)
+        """y in plain torch; ``weight`` may lack the base activation's."""
+        columns = self.expand(x) if len(weight) == self.columns else self.expand_terms(x)
+        y = columns.flatten(-2) @ weight.flatten(0, 1)
         return y if bias is None else y + bias
 
     def to_edges(self, weight: Tensor) -> Tensor:
@@ -124,3 +146,12 @@ class KANLinear(KANLayer):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, {self._described()}"
+
+
+@lru_cache(maxsize=64)
+def splines_of(basis: BSpline, count: int, base: bool) -> Splines | None:
+    """What the kernels need of the basis; ``None`` where they have no such splines."""
+    if basis.degree > MAX_DEGREE:
+        return None
+    pieces = torch.from_numpy(basis.on_a_cell()).float()
+    return Splines(basis.degree, basis.cells(count), basis.left_out(count), base, pieces)
