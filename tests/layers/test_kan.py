@@ -98,6 +98,16 @@ def test_gradients_of_every_basis(basis: str) -> None:
     assert torch.autograd.gradgradcheck(loss, inputs)
 
 
+@pytest.mark.parametrize("basis", BASES)
+def test_only_the_input_is_kept_for_backward(basis: str) -> None:
+    layer, x = KANLinear(3, 4, basis), torch.randn(9, 3).requires_grad_()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        layer(x)
+    own = {x.data_ptr(), *(p.data_ptr() for p in layer.parameters())}
+    assert {t.data_ptr() for t in kept} <= own
+
+
 def test_functional_transforms_see_the_layer() -> None:
     layer = KANLinear(3, 4, dtype=torch.float64)
     x, v = torch.randn(2, 5, 3, dtype=torch.float64)

@@ -16,6 +16,7 @@ from slaf.kernels.kan import MAX_DEGREE, Splines, spline_layer
 
 from .initialization import INITS, start
 from .layer import Base, Interval, KANLayer, checked_size
+from .recompute import expanded_product
 
 __all__ = ["KANLinear"]
 
@@ -102,7 +103,13 @@ class KANLinear(KANLayer):
         self._check(x)
         self._see(x)
         y = self._by_kernels(x)
-        return self._defined(x, self.weight, self.bias) if y is None else y
+        if y is not None:
+            return y
+        if self.base is not None and any(True for _ in self.base.parameters()):
+            return self._defined(x, self.weight, self.bias)  # the base learns too
+        flat = expanded_product(lambda t: self.expand(t).flatten(-2), x.reshape(-1, self.in_features), self.weight.flatten(0, 1))
+        y = flat.reshape(*x.shape[:-1], self.out_features)
+        return y if self.bias is None else y + self.bias
 
     def _by_kernels(self, x: Tensor) -> Tensor | None:
         """y where the kernels have this layer: B-splines of degree 1 to 3 with SiLU; another base is a product of its own."""
