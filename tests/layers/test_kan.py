@@ -119,7 +119,7 @@ def test_functional_transforms_see_the_layer() -> None:
     assert torch.allclose(torch.einsum("noi,ni->no", jacobian, v), moved)
 
 
-@pytest.mark.parametrize("basis", ["bspline", "chebyshev", "rbf"])
+@pytest.mark.parametrize("basis", ["bspline", *(pytest.param(b, marks=pytest.mark.slow) for b in ("chebyshev", "rbf"))])
 def test_compiled_and_exported(basis: str) -> None:
     layer = KANLinear(3, 4, basis).eval()
     x = 1.5 * torch.randn(6, 3)
@@ -129,7 +129,11 @@ def test_compiled_and_exported(basis: str) -> None:
     assert torch.allclose(exported.module()(x[:4]), layer(x[:4]), atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: KANLinear(3, 4), lambda: KANConv2d(3, 4, 3, padding=1)], ids=["linear", "conv"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: KANLinear(3, 4), pytest.param(lambda: KANConv2d(3, 4, 3, padding=1), marks=pytest.mark.slow)],
+    ids=["linear", "conv"],
+)
 def test_onnx_runtime_computes_the_same(make: object, tmp_path: object) -> None:
     import onnxruntime
 

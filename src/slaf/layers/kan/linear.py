@@ -109,7 +109,7 @@ class KANLinear(KANLayer):
             return self._defined(x, self.weight, self.bias)  # the base learns too
         flat = expanded_product(lambda t: self.expand(t).flatten(-2), x.reshape(-1, self.in_features), self.weight.flatten(0, 1))
         y = flat.reshape(*x.shape[:-1], self.out_features)
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def _by_kernels(self, x: Tensor) -> Tensor | None:
         """y where the kernels have this layer: B-splines of degree 1 to 3 with SiLU; another base is a product of its own."""
@@ -131,7 +131,7 @@ class KANLinear(KANLayer):
         """y in plain torch; ``weight`` may lack the base activation's."""
         columns = self.expand(x) if len(weight) == self.columns else self.expand_terms(x)
         y = columns.flatten(-2) @ weight.flatten(0, 1)
-        return y if bias is None else y + bias
+        return y if bias is None else y + bias.to(y.dtype)
 
     def to_edges(self, weight: Tensor) -> Tensor:
         return weight

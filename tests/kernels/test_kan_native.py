@@ -44,9 +44,10 @@ def test_values_and_gradients_are_those_of_the_definition(inputs: int, outputs: 
     x, g = 1.2 * torch.randn(batch, inputs), torch.randn(batch, outputs)
     found = _results(layer, x, g, "native")
     wanted = _results(layer.double(), x.double(), g.double(), "reference")
+    tolerance = 3e-6 * max(1, (layer.grid or 1) / 8)  # the place in a cell loses digits to the number of the cell
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == torch.float32
-        assert float((a - b).abs().max()) <= 5e-6 * float(b.abs().max())
+        assert float((a - b).abs().max()) <= tolerance * float(b.abs().max())
 
 
 def test_a_number_that_is_none_spoils_its_own_sample_alone() -> None:
