@@ -7,7 +7,6 @@
 namespace slaf {
 namespace {
 
-constexpr int64_t FEW = 32, SMALL = 128;  // up to so many cells tiles are small, and the outputs of one stay in L1
 constexpr int64_t TOGETHER = 16;  // inputs of a task backward: a cache line of the gradient
 
 bool good(const KanLayer& f, int64_t batch, int threads) {
@@ -32,7 +31,7 @@ SLAF_EXPORT int slaf_kan_forward(const float* x, float* y, int64_t batch, int64_
   const KanLayer f{inputs, outputs, degree, cells, left_out, base, weight, bias, center, scale, pieces, stride(outputs)};
   if (!x || !y || !good(f, batch, threads)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
-    const int64_t tile = cells > FEW ? KAN_BATCH : SMALL, tiles = (batch + tile - 1) / tile;
+    const int64_t tile = kan_tile(cells), tiles = (batch + tile - 1) / tile;
     const int64_t workers = std::min<int64_t>(tiles, threads), share = (tiles + workers - 1) / workers;
     std::vector<float> slabs(workers * slab(f));  // here, where a lack of memory can be reported
     parallel(workers, threads, threads, [&](int64_t worker) {

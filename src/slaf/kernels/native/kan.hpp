@@ -151,8 +151,9 @@ void kan_backward(const slaf::KanLayer& f, const float* x, const float* g, float
   float* gslab = slab + size;
   collect<P>(f, i, slab);
   memset(gslab, 0, 4 * (size_t)size);
-  for (int64_t b = 0; b < batch; b += BATCH) {
-    const int64_t count = batch - b < BATCH ? batch - b : BATCH;
+  const int64_t tile = slaf::kan_tile(f.cells);
+  for (int64_t b = 0; b < batch; b += tile) {
+    const int64_t count = batch - b < tile ? batch - b : tile;
     at.template at<true>(f, x + b * f.inputs, count, i);
     float found[BATCH];
     if (f.base) gradient_input<P, true>(f, at, slab, gslab, g + b * f.outputs, found, count);

@@ -104,6 +104,8 @@ struct Elementwise {
 };
 
 constexpr int KAN_BATCH = 256;  // samples of one pass over the inputs, at most
+// Of a small grid few samples at a time, so that what they need stays in L1; of a large one more, which share its coefficients.
+constexpr int kan_tile(int64_t cells) { return cells > 32 ? KAN_BATCH : KAN_BATCH / 2; }
 constexpr int MAX_KAN_DEGREE = 3;
 
 // A dense layer of splines of one degree: see kan.hpp. All arrays are float32; ``weight`` is (cells + degree - 1 + base, inputs, outputs).
