@@ -44,6 +44,11 @@ def _look(number: int) -> dict[str, Any]:
     return {"color": COLORS[number % len(COLORS)], "linestyle": _DASHES[number // len(COLORS) % len(_DASHES)]}
 
 
+def _legend(axes: Any) -> None:
+    """Beside the curves, which fill their panel."""
+    axes.legend(fontsize=7.5, frameon=False, handlelength=1.6, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
+
+
 def _line(axes: Any, found: Explanation) -> None:
     line = found.line
     t = np.linspace(line.low, line.high, 401)
@@ -52,7 +57,7 @@ def _line(axes: Any, found: Explanation) -> None:
     axes.set_title(f"From one input to another: degree {line.degree}, error {line.error:.0e}", loc="left")
     axes.set_xlabel("t")
     axes.set_ylabel("output")
-    axes.legend(fontsize=7.5, frameon=False, handlelength=1.6, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
+    _legend(axes)
 
 
 def _spectra(axes: Any, found: Explanation) -> None:
@@ -71,7 +76,7 @@ def _spectra(axes: Any, found: Explanation) -> None:
         axes.plot(degrees, each.T[:, :32], color=look["color"], linewidth=0.7, alpha=0.35)
         axes.plot(degrees, sizes, marker="o", markersize=3.5, linewidth=1.8, label=site.name or "model", **look)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=7.5, frameon=False)
+    _legend(axes)
 
 
 def _pairs(axes: Any, found: Explanation) -> None:
