@@ -92,13 +92,15 @@ struct Pieces {
   static constexpr int TABLES = (D == ANY ? MAX_LOCAL_DEGREE : D) + 1 - FROM;
   Lookup<T> table[TABLES];
   vf center, rscale, left, right, half, last;
-  int degree;
+  int any;
 
-  SLAF_INLINE Pieces(const float* parameters, int degree_, int cells) : degree(D == ANY ? degree_ : D) {
+  SLAF_INLINE int degree() const { return D == ANY ? any : D; }  // a constant wherever it can be, so that all else stays in registers
+
+  SLAF_INLINE Pieces(const float* parameters, int degree_, int cells) : any(degree_) {
     Head head;
     memcpy(&head, parameters, sizeof head);
     const int stride = slaf::piece_stride(cells);
-    for (int k = 0; k <= degree - FROM; ++k) table[k].load_from(parameters + 4 + k * stride);
+    for (int k = 0; k <= degree() - FROM; ++k) table[k].load_from(parameters + 4 + k * stride);
     center = all(head.center), rscale = all(head.rscale), left = all(head.left), right = all(head.right);
     half = all(0.5f * (float)cells), last = all((float)(cells - 1));
   }
@@ -109,14 +111,16 @@ struct Pieces {
     vf beyond;       // t - inside in the cell; NaN or infinite where x is
   };
 
+  // SIDES: the two beyond the grid are pieces of their own.
+  template <bool SIDES>
   SLAF_INLINE Place locate(vf x) const {
     Place at{};
     vf v = x - center;
     SLAF_ROUNDED(v);
     v *= rscale;
     SLAF_ROUNDED(v);
-    at.piece = whole(at_most(at_least(v + half, all(-1.0f)), last + 1.0f));
-    at.cell = at_most(at_least(at.piece, vf{}), last);
+    at.piece = SIDES ? whole(at_most(at_least(v + half, all(-1.0f)), last + 1.0f)) : whole(at_most(at_least(v + half, vf{}), last));
+    at.cell = SIDES ? at_most(at_least(at.piece, vf{}), last) : at.piece;
     at.t = v - (at.piece - half);
     const vf in_cell = v - (at.cell - half);
     if (D == 1) {
@@ -130,10 +134,10 @@ struct Pieces {
 
   // Σ_k table[k] t^k.
   SLAF_INLINE vf horner(vi cell, vf t) const {
-    vf y = table[degree - FROM](cell);
+    vf y = table[degree() - FROM](cell);
     auto step = [&](int k) { y = y * t + table[k](cell); };
     if constexpr (D == ANY) {
-      for (int k = degree - FROM - 1; k >= 0; --k) step(k);
+      for (int k = degree() - FROM - 1; k >= 0; --k) step(k);
     } else {
       SLAF_UNROLL for (int k = D - FROM - 1; k >= 0; --k) step(k);
     }
@@ -141,7 +145,7 @@ struct Pieces {
   }
 
   SLAF_INLINE vf value(vf x) const {
-    const Place at = locate(x);
+    const Place at = locate<false>(x);
     const vf y = horner(__builtin_convertvector(at.cell, vi), at.inside);
     return D == 1 ? y : y + (at.beyond < 0.0f ? left : right) * at.beyond;
   }
@@ -165,80 +169,66 @@ void pieces_row_forward(const float* x, float* y, int64_t n, const float* parame
 // -- sums over pieces --------------------------------------------------------------------------------------------------------------
 
 // A table of sums in float32, SLOTS for a piece, in COPIES: neighbouring elements often share a piece, and a processor waits for the
-// sum that it has just stored.
+// sum that it has just stored. So it does for a place that it has just stored: the places of a block are noted before its terms are added.
 template <int D, int COPIES, int PIECES>
 struct Moments {
   static constexpr int SLOTS = D == ANY ? 8 : D == 1 ? 2 : 4, COUNT = D == ANY ? MAX_LOCAL_DEGREE + 1 : D + 1;
-  alignas(64) float sums[COPIES * PIECES * SLOTS];
+  static constexpr int BLOCK = 256, COPY = PIECES * SLOTS;
+  alignas(64) float sums[COPIES * COPY], g[BLOCK], t[BLOCK];
+  alignas(64) int32_t place[BLOCK];  // of the piece in a copy
   int pieces, degree;
 
   SLAF_INLINE Moments(int cells, int degree_) : pieces(cells + 2), degree(D == ANY ? degree_ : D) { clear(); }
 
   SLAF_INLINE void clear() {
-    for (int copy = 0; copy < COPIES; ++copy) memset(at(copy, 0), 0, sizeof(float) * pieces * SLOTS);
+    for (int copy = 0; copy < COPIES; ++copy) memset(sums + copy * COPY, 0, sizeof(float) * pieces * SLOTS);
   }
 
-  SLAF_INLINE float* at(int copy, int piece) { return sums + (copy * PIECES + piece) * SLOTS; }
+  SLAF_INLINE void note(int64_t i, vf piece, vf g_, vf t_) {
+    const vi at = (__builtin_convertvector(piece, vi) + 1) * SLOTS;
+    memcpy(place + i, &at, sizeof at), store(g + i, g_), store(t + i, t_);
+  }
 
-  // Adds g·t^k to the sums of every lane's piece.
-  SLAF_INLINE void add(vf piece, vf g, vf t) {
-    const vi place = __builtin_convertvector(piece, vi) + 1;
-#if SLAF_LANES == 8 && defined(__AVX2__)
+  // Adds g·t^k to the sums of every noted element's piece; n is a multiple of W.
+  SLAF_INLINE void add(int64_t n) {
+#if defined(__AVX2__) && SLAF_LANES >= 8
     if constexpr (D != ANY) {
-      add_eight((__m256i)place, (__m256)g, (__m256)t);
-      return;
-    }
-#elif SLAF_LANES == 16 && defined(__AVX512F__)
-    if constexpr (D != ANY) {
-      __m256i p[2];
-      __m256 gs[2], ts[2];
-      memcpy(p, &place, sizeof p), memcpy(gs, &g, sizeof gs), memcpy(ts, &t, sizeof ts);
-      for (int h = 0; h < 2; ++h) add_eight(p[h], gs[h], ts[h]);
+      for (int64_t i = 0; i < n; i += 8) add_eight(i);
       return;
     }
 #endif
-    alignas(4 * SLAF_LANES) float term[COUNT][W];
-    for (int k = 0; k <= degree; ++k, g *= t) store(term[k], g);
-    for (int i = 0; i < W; ++i)
-      for (int k = 0; k <= degree; ++k) at(i % COPIES, place[i])[k] += term[k][i];
+    for (int64_t i = 0; i < n; ++i) {
+      float term = g[i], *to = sums + i % COPIES * COPY + place[i];
+      for (int k = 0; k <= degree; ++k, term *= t[i]) to[k] += term;
+    }
   }
 
 #if defined(__AVX2__) && SLAF_LANES >= 8
-  // place: offsets from the start of a copy, in bytes.
-  SLAF_INLINE float* of_lane(int i, uint32_t place) { return (float*)((char*)at(i % COPIES, 0) + place); }
+  SLAF_INLINE float* of_lane(int64_t i, int lane) { return sums + lane % COPIES * COPY + (uint32_t)place[i + lane]; }
 
-  SLAF_INLINE void add_two(int i, uint32_t place, __m128 v) {
-    float* to = of_lane(i, place);
-    _mm_storel_pi((__m64*)to, _mm_add_ps(_mm_castpd_ps(_mm_load_sd((const double*)to)), v));
-  }
-  SLAF_INLINE void add_four(int i, uint32_t place, __m128 v) {
-    float* to = of_lane(i, place);
-    _mm_store_ps(to, _mm_add_ps(_mm_load_ps(to), v));
-  }
+  SLAF_INLINE void add_two(float* to, __m128 v) { _mm_storel_pi((__m64*)to, _mm_add_ps(_mm_castpd_ps(_mm_load_sd((const double*)to)), v)); }
+  SLAF_INLINE void add_four(float* to, __m128 v) { _mm_store_ps(to, _mm_add_ps(_mm_load_ps(to), v)); }
 
-  SLAF_INLINE void add_eight(__m256i place, __m256 g, __m256 t) {
-    alignas(32) uint32_t p[8];
-    _mm256_store_si256((__m256i*)p, _mm256_slli_epi32(place, D == 1 ? 3 : 4));
-    asm("" : "+m"(p));  // loads are cheaper than extracting from the register, which compilers prefer
-    const __m256 first = _mm256_mul_ps(g, t);
-    const __m256 a = _mm256_unpacklo_ps(g, first), b = _mm256_unpackhi_ps(g, first);
+  SLAF_INLINE void add_eight(int64_t i) {
+    const __m256 zeroth = _mm256_load_ps(g + i), by = _mm256_load_ps(t + i), first = _mm256_mul_ps(zeroth, by);
+    const __m256 a = _mm256_unpacklo_ps(zeroth, first), b = _mm256_unpackhi_ps(zeroth, first);
     if constexpr (D == 1) {
       const __m128 pairs[4] = {_mm256_castps256_ps128(a), _mm256_castps256_ps128(b), _mm256_extractf128_ps(a, 1), _mm256_extractf128_ps(b, 1)};
-      SLAF_UNROLL for (int i = 0; i < 4; ++i) {
-        add_two(2 * i, p[2 * i], pairs[i]);
-        add_two(2 * i + 1, p[2 * i + 1], _mm_movehl_ps(pairs[i], pairs[i]));
+      SLAF_UNROLL for (int n = 0; n < 4; ++n) {
+        add_two(of_lane(i, 2 * n), pairs[n]);
+        add_two(of_lane(i, 2 * n + 1), _mm_movehl_ps(pairs[n], pairs[n]));
       }
     } else {
-      const __m256 second = _mm256_mul_ps(first, t), third = D == 3 ? _mm256_mul_ps(second, t) : _mm256_setzero_ps();
+      const __m256 second = _mm256_mul_ps(first, by), third = D == 3 ? _mm256_mul_ps(second, by) : _mm256_setzero_ps();
       const __m256d c = _mm256_castps_pd(_mm256_unpacklo_ps(second, third)), d = _mm256_castps_pd(_mm256_unpackhi_ps(second, third));
       const __m256d even[2] = {_mm256_unpacklo_pd(_mm256_castps_pd(a), c), _mm256_unpacklo_pd(_mm256_castps_pd(b), d)};
       const __m256d odd[2] = {_mm256_unpackhi_pd(_mm256_castps_pd(a), c), _mm256_unpackhi_pd(_mm256_castps_pd(b), d)};
-      SLAF_UNROLL for (int i = 0; i < 2; ++i) {
-        const __m256 e = _mm256_castpd_ps(even[i]), o = _mm256_castpd_ps(odd[i]);
-        add_four(2 * i, p[2 * i], _mm256_castps256_ps128(e));
-        add_four(2 * i + 1, p[2 * i + 1], _mm256_castps256_ps128(o));
-        add_four(2 * i + 4, p[2 * i + 4], _mm256_extractf128_ps(e, 1));
-        add_four(2 * i + 5, p[2 * i + 5], _mm256_extractf128_ps(o, 1));
+      SLAF_UNROLL for (int n = 0; n < 2; ++n) {
+        const __m256 e = _mm256_castpd_ps(even[n]), o = _mm256_castpd_ps(odd[n]);
+        add_four(of_lane(i, 2 * n), _mm256_castps256_ps128(e));
+        add_four(of_lane(i, 2 * n + 1), _mm256_castps256_ps128(o));
+        add_four(of_lane(i, 2 * n + 4), _mm256_extractf128_ps(e, 1));
+        add_four(of_lane(i, 2 * n + 5), _mm256_extractf128_ps(o, 1));
       }
     }
   }
@@ -246,11 +236,13 @@ struct Moments {
 
   // The sums go to float64, (pieces, degree + 1).
   SLAF_INLINE void flush(double* to) {
-    for (int piece = 0; piece < pieces; ++piece)
-      for (int k = 0; k <= degree; ++k) {
-        float sum = at(0, piece)[k];
-        for (int copy = 1; copy < COPIES; ++copy) sum += at(copy, piece)[k];
-        to[piece * (degree + 1) + k] += sum;
+    constexpr bool packed = D != ANY && SLOTS == COUNT;
+    const int terms = degree + 1, rows = packed ? 1 : pieces, row = packed ? pieces * SLOTS : terms;
+    for (int r = 0; r < rows; ++r)
+      for (int k = 0; k < row; ++k) {
+        float sum = sums[r * SLOTS + k];
+        for (int copy = 1; copy < COPIES; ++copy) sum += sums[copy * COPY + r * SLOTS + k];
+        to[r * terms + k] += sum;
       }
   }
 };
@@ -262,19 +254,26 @@ void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, c
   for (int64_t start = 0; start < n; start += RUN) {
     const int64_t end = n - start < RUN ? n : start + RUN;
     if (start) moments.clear();
-    int64_t i = start;
-    for (; i + W <= end; i += W) {
-      const auto at = f.locate(load(x + i));
-      const vf gv = load(g + i);
-      store(gx + i, gv * f.slope(at));
-      moments.add(at.piece, gv, at.t);
-    }
-    if (i < end) {
-      const int count = (int)(end - i);
-      const auto at = f.locate(load_part(x + i, count));
-      const vf gv = load_part(g + i, count);
-      store_part(gx + i, gv * f.slope(at), count);
-      moments.add(at.piece, gv, at.t);
+    for (int64_t block = start; block < end; block += moments.BLOCK) {
+      const int64_t size = end - block < moments.BLOCK ? end - block : moments.BLOCK;
+      const float *from = x + block, *by = g + block;
+      float* to = gx + block;
+      int64_t i = 0;
+      for (; i + W <= size; i += W) {
+        const auto at = f.template locate<true>(load(from + i));
+        const vf gv = load(by + i);
+        store(to + i, gv * f.slope(at));
+        moments.note(i, at.piece, gv, at.t);
+      }
+      if (i < size) {
+        const int count = (int)(size - i);
+        const auto at = f.template locate<true>(load_part(from + i, count));
+        const vf gv = load_part(by + i, count);
+        store_part(to + i, gv * f.slope(at), count);
+        moments.note(i, at.piece, gv, at.t);
+        i += W;
+      }
+      moments.add(i);
     }
     moments.flush(sums);
   }
