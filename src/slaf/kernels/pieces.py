@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -83,10 +84,15 @@ def _copied(matrix: Tensor, device: torch.device) -> Tensor:
     return matrix.to(device)
 
 
+@lru_cache(maxsize=128)
+def _constant(count: int, value: float, device: torch.device) -> Tensor:
+    return torch.full((count,), value, dtype=torch.float32, device=device)
+
+
 def _adjoint(sums: Tensor, matrix: Tensor) -> Tensor:
     """sums @ matrix.T, where 0 in the matrix is no term, also times infinity; but on a GPU nobody looks, since that would wait for it."""
     found = sums @ matrix.T
-    if not sums.is_cuda and not bool(found.isfinite().all()):
+    if not sums.is_cuda and not isfinite(found.sum().item()):
         found = torch.where(matrix == 0, 0, sums[:, None] * matrix).sum(2)
     return found
 
@@ -112,7 +118,7 @@ class _Piecewise:
     def _of_site(self, value: float | Tensor) -> Tensor:
         if isinstance(value, Tensor):
             return rows_table(value[:, None], self.shape, self.layout)
-        return torch.full((self.layout.c,), value, dtype=torch.float32, device=self.device)
+        return _constant(self.layout.c, value, self.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.pieces_forward(x, self.layout, self.degree, self.table, self.center, self.rscale)

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t LINE = 16;
 constexpr int64_t TILE = 16384;          // elements of a tile, the unit of work
+constexpr int64_t SUMS_SHARE = 64;       // elements of a tile of rows for every sum of a channel, at least
 constexpr int64_t PER_SPINNING = 16384;  // below, another thread costs more than it saves: those of OpenMP wait in a loop,
 constexpr int64_t PER_SLEEPING = 65536;  // those of our own pool have to be woken
 constexpr int64_t SHORT_ROW = 32;        // shorter rows are treated as columns
@@ -107,7 +108,7 @@ void run_row(const Access& a, int64_t offset, int64_t n, const float* parameters
 std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s) {
   const Pass& p = a.p;
   const int64_t pieces = up(s, TILE), fit = std::max<int64_t>(1, TILE / s);
-  const int64_t enough = up(2 * p.sums, s);  // elements a tile, so that the sums take less memory than they
+  const int64_t enough = up(SUMS_SHARE * p.sums, s);  // samples a tile, so that the sums take little memory beside them
   const int64_t samples = std::min(n, std::max(enough, fit >= c ? fit / c : up(1024, s))), channels = std::min(c, std::max<int64_t>(1, fit / samples));
   const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
   std::vector<double> partial(n_tiles * pieces * c * p.sums);

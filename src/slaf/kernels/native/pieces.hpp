@@ -4,6 +4,7 @@
 // cell and over the two sides, piece 0 being the left and cells + 1 the right one; there t goes on beyond [0, 1].
 //
 // D: degree, or ANY. T: how many vectors hold one coefficient of all cells, so that a look-up is a permutation of registers; 0: memory.
+// U: how many vectors of elements are looked up at once.
 #pragma once
 #include "series.hpp"
 
@@ -39,48 +40,102 @@ SLAF_INLINE vf whole(vf v) {
 #endif
 }
 
-// One coefficient of every cell.
+// The cells of U vectors, to look up with.
+template <int U>
+struct Index {
+  vi lanes[U];
+  SLAF_INLINE explicit Index(const vf (&cell)[U]) {
+    for (int u = 0; u < U; ++u) lanes[u] = __builtin_convertvector(cell[u], vi);
+  }
+};
+
+// One coefficient of every cell, for U vectors.
 template <int T>
 struct Lookup {
+  static constexpr int U = 1;
   vf part[T];
   SLAF_INLINE void load_from(const float* p) {
     for (int i = 0; i < T; ++i) part[i] = load(p + i * W);
   }
-  SLAF_INLINE vf operator()(vi cell) const {
-#if SLAF_LANES == 8 && defined(__AVX2__)
-    const auto in = [&](int i) { return _mm256_permutevar8x32_ps((__m256)part[i], (__m256i)cell); };
-    const auto bit = [&](int b) { return _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)cell, 31 - b)); };
-    const auto half = [&](int i) { return _mm256_blendv_ps(in(i), in(i + 1), bit(3)); };
-    if constexpr (T == 1) return (vf)in(0);
-    else if constexpr (T == 2) return (vf)half(0);
-    else return (vf)_mm256_blendv_ps(half(0), half(2), bit(4));
-#elif SLAF_LANES == 16 && defined(__AVX512F__)
+  SLAF_INLINE void operator()(const Index<U>& cell, vf (&out)[U]) const {
+#if SLAF_LANES == 16 && defined(__AVX512F__)
     static_assert(T == 2, "a vector of 16 lanes and its neighbour");
-    return (vf)_mm512_permutex2var_ps((__m512)part[0], (__m512i)cell, (__m512)part[T - 1]);
+    out[0] = (vf)_mm512_permutex2var_ps((__m512)part[0], (__m512i)cell.lanes[0], (__m512)part[T - 1]);
 #else
-    vf out;
-    for (int i = 0; i < W; ++i) out[i] = part[cell[i] / W][cell[i] % W];
-    return out;
+    for (int i = 0; i < W; ++i) out[0][i] = part[cell.lanes[0][i] / W][cell.lanes[0][i] % W];
 #endif
   }
 };
 
 template <>
 struct Lookup<0> {
+  static constexpr int U = 1;
   const float* p;
   SLAF_INLINE void load_from(const float* from) { p = from; }
-  SLAF_INLINE vf operator()(vi cell) const {
+  SLAF_INLINE void operator()(const Index<U>& cell, vf (&out)[U]) const {
 #if SLAF_LANES == 8 && defined(__AVX2__)
-    return (vf)_mm256_i32gather_ps(p, (__m256i)cell, 4);
+    out[0] = (vf)_mm256_i32gather_ps(p, (__m256i)cell.lanes[0], 4);
 #elif SLAF_LANES == 16 && defined(__AVX512F__)
-    return (vf)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, (__m512i)cell, p, 4);
+    out[0] = (vf)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, (__m512i)cell.lanes[0], p, 4);
 #else
-    vf out;
-    for (int i = 0; i < W; ++i) out[i] = p[cell[i]];
-    return out;
+    for (int i = 0; i < W; ++i) out[0][i] = p[cell.lanes[0][i]];
 #endif
   }
 };
+
+#if SLAF_LANES == 8 && defined(__AVX2__)
+// 32 cells as bytes, in the order that packing within halves gives and unpacking takes back.
+template <>
+struct Index<4> {
+  __m256i bytes;
+  SLAF_INLINE explicit Index(const vf (&cell)[4]) {
+    const auto whole = [&](int u) { return _mm256_cvttps_epi32((__m256)cell[u]); };
+    bytes = _mm256_packus_epi16(_mm256_packs_epi32(whole(0), whole(1)), _mm256_packs_epi32(whole(2), whole(3)));
+  }
+};
+
+// 16 cells for each half of T, as four planes of bytes: a byte is looked up for 32 elements in half a cycle, a float for 8 in more than
+// one. An index whose highest bit is set gives 0.
+template <int T>
+struct Planes {
+  static constexpr int U = 4, HALVES = T / 2;
+  __m256i plane[HALVES][4];
+
+  SLAF_INLINE void load_from(const float* p) {
+    const __m128i by_byte = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    for (int h = 0; h < HALVES; ++h) {
+      const auto four = [&](int i) { return _mm_shuffle_epi8(_mm_loadu_si128((const __m128i*)(p + 16 * h + 4 * i)), by_byte); };
+      const __m128i a = four(0), b = four(1), c = four(2), d = four(3);
+      const __m128i ab[2] = {_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b)}, cd[2] = {_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d)};
+      for (int i = 0; i < 2; ++i) {
+        plane[h][2 * i] = _mm256_broadcastsi128_si256(_mm_unpacklo_epi64(ab[i], cd[i]));
+        plane[h][2 * i + 1] = _mm256_broadcastsi128_si256(_mm_unpackhi_epi64(ab[i], cd[i]));
+      }
+    }
+  }
+
+  SLAF_INLINE __m256i bytes(int i, __m256i cell) const {
+    if constexpr (HALVES == 1) return _mm256_shuffle_epi8(plane[0][i], cell);
+    const __m256i low = _mm256_shuffle_epi8(plane[0][i], _mm256_add_epi8(cell, _mm256_set1_epi8(0x70)));
+    return _mm256_or_si256(low, _mm256_shuffle_epi8(plane[HALVES - 1][i], _mm256_sub_epi8(cell, _mm256_set1_epi8(16))));
+  }
+
+  SLAF_INLINE void operator()(const Index<4>& cell, vf (&out)[4]) const {
+    const __m256i a = bytes(0, cell.bytes), b = bytes(1, cell.bytes), c = bytes(2, cell.bytes), d = bytes(3, cell.bytes);
+    const __m256i low[2] = {_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)};
+    const __m256i high[2] = {_mm256_unpacklo_epi8(c, d), _mm256_unpackhi_epi8(c, d)};
+    for (int i = 0; i < 2; ++i) {
+      out[2 * i] = (vf)_mm256_unpacklo_epi16(low[i], high[i]);
+      out[2 * i + 1] = (vf)_mm256_unpackhi_epi16(low[i], high[i]);
+    }
+  }
+};
+
+template <>
+struct Lookup<2> : Planes<2> {};
+template <>
+struct Lookup<4> : Planes<4> {};
+#endif
 
 // What a channel's row of parameters begins with; tables of ``stride`` floats follow, one for each power of t.
 struct Head {
@@ -89,7 +144,7 @@ struct Head {
 
 template <int D, int T, int FROM>
 struct Pieces {
-  static constexpr int TABLES = (D == ANY ? MAX_LOCAL_DEGREE : D) + 1 - FROM;
+  static constexpr int TABLES = (D == ANY ? MAX_LOCAL_DEGREE : D) + 1 - FROM, U = Lookup<T>::U, STEP = U * W;
   Lookup<T> table[TABLES];
   vf center, rscale, left, right, half, last;
   int any;
@@ -106,64 +161,77 @@ struct Pieces {
   }
 
   struct Place {
-    vf piece, cell;  // from -1 to cells, and the nearest of the grid
-    vf t, inside;    // in the piece, and in the cell, where it is kept in [0, 1]; for lines there is no difference
-    vf beyond;       // t - inside in the cell; NaN or infinite where x is
+    vf piece[U], cell[U];  // from -1 to cells, and the nearest of the grid
+    vf t[U], inside[U];    // in the piece, and in the cell, where it is kept in [0, 1]; for lines there is no difference
+    vf beyond[U];          // t - inside in the cell; NaN or infinite where x is
   };
 
   // SIDES: the two beyond the grid are pieces of their own.
   template <bool SIDES>
-  SLAF_INLINE Place locate(vf x) const {
+  SLAF_INLINE Place locate(const vf (&x)[U]) const {
     Place at{};
-    vf v = x - center;
-    SLAF_ROUNDED(v);
-    v *= rscale;
-    SLAF_ROUNDED(v);
-    at.piece = SIDES ? whole(at_most(at_least(v + half, all(-1.0f)), last + 1.0f)) : whole(at_most(at_least(v + half, vf{}), last));
-    at.cell = SIDES ? at_most(at_least(at.piece, vf{}), last) : at.piece;
-    at.t = v - (at.piece - half);
-    const vf in_cell = v - (at.cell - half);
-    if (D == 1) {
-      at.inside = in_cell;
-      return at;
+    for (int u = 0; u < U; ++u) {
+      vf v = x[u] - center;
+      SLAF_ROUNDED(v);
+      v *= rscale;
+      SLAF_ROUNDED(v);
+      at.piece[u] = SIDES ? whole(at_most(at_least(v + half, all(-1.0f)), last + 1.0f)) : whole(at_most(at_least(v + half, vf{}), last));
+      at.cell[u] = SIDES ? at_most(at_least(at.piece[u], vf{}), last) : at.piece[u];
+      at.t[u] = v - (at.piece[u] - half);
+      const vf in_cell = v - (at.cell[u] - half);
+      at.inside[u] = D == 1 ? in_cell : at_most(at_least(in_cell, vf{}), all(1.0f));
+      at.beyond[u] = in_cell - at.inside[u];
     }
-    at.inside = at_most(at_least(in_cell, vf{}), all(1.0f));
-    at.beyond = in_cell - at.inside;
     return at;
   }
 
   // Σ_k table[k] t^k.
-  SLAF_INLINE vf horner(vi cell, vf t) const {
-    vf y = table[degree() - FROM](cell);
-    auto step = [&](int k) { y = y * t + table[k](cell); };
+  SLAF_INLINE void horner(const Place& at, vf (&y)[U]) const {
+    const Index<U> cell(at.cell);
+    table[degree() - FROM](cell, y);
+    auto step = [&](int k) {
+      vf c[U];
+      table[k](cell, c);
+      for (int u = 0; u < U; ++u) y[u] = y[u] * at.inside[u] + c[u];
+    };
     if constexpr (D == ANY) {
       for (int k = degree() - FROM - 1; k >= 0; --k) step(k);
     } else {
       SLAF_UNROLL for (int k = D - FROM - 1; k >= 0; --k) step(k);
     }
-    return y;
   }
 
-  SLAF_INLINE vf value(vf x) const {
-    const Place at = locate<false>(x);
-    const vf y = horner(__builtin_convertvector(at.cell, vi), at.inside);
-    return D == 1 ? y : y + (at.beyond < 0.0f ? left : right) * at.beyond;
+  SLAF_INLINE void value(const float* x, float* out) const {
+    vf y[U];
+    take(x, y);
+    const Place at = locate<false>(y);
+    horner(at, y);
+    for (int u = 0; u < U; ++u) store(out + u * W, D == 1 ? y[u] : y[u] + (at.beyond[u] < 0.0f ? left : right) * at.beyond[u]);
   }
 
   // The tables are those of the slope then: k·c_k·rscale.
-  SLAF_INLINE vf slope(const Place& at) const {
-    const vf y = horner(__builtin_convertvector(at.cell, vi), at.inside);
-    if (D == 1) return y;
-    return at.piece == at.cell ? y : at.piece < 0.0f ? left : right;
+  SLAF_INLINE void slope(const Place& at, vf (&y)[U]) const {
+    horner(at, y);
+    for (int u = 0; D != 1 && u < U; ++u) y[u] = at.piece[u] == at.cell[u] ? y[u] : at.piece[u] < 0.0f ? left : right;
+  }
+
+  SLAF_INLINE static void take(const float* from, vf (&to)[U]) {
+    for (int u = 0; u < U; ++u) to[u] = load(from + u * W);
   }
 };
 
 template <int D, int T>
 void pieces_row_forward(const float* x, float* y, int64_t n, const float* parameters, int degree, int cells) {
   const Pieces<D, T, 0> f(parameters, degree, cells);
+  constexpr int STEP = f.STEP;
   int64_t i = 0;
-  for (; i + W <= n; i += W) store(y + i, f.value(load(x + i)));
-  if (i < n) store_part(y + i, f.value(load_part(x + i, (int)(n - i))), (int)(n - i));
+  for (; i + STEP <= n; i += STEP) f.value(x + i, y + i);
+  if (i < n) {
+    alignas(64) float rest[STEP] = {};
+    memcpy(rest, x + i, 4 * (n - i));
+    f.value(rest, rest);
+    memcpy(y + i, rest, 4 * (n - i));
+  }
 }
 
 // -- sums over pieces --------------------------------------------------------------------------------------------------------------
@@ -189,7 +257,7 @@ struct Moments {
     memcpy(place + i, &at, sizeof at), store(g + i, g_), store(t + i, t_);
   }
 
-  // Adds g·t^k to the sums of every noted element's piece; n is a multiple of W.
+  // Adds g·t^k to the sums of every noted element's piece; n is a multiple of 8.
   SLAF_INLINE void add(int64_t n) {
 #if defined(__AVX2__) && SLAF_LANES >= 8
     if constexpr (D != ANY) {
@@ -247,36 +315,40 @@ struct Moments {
   }
 };
 
+// One step along a row.
+template <class F, class M>
+SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, const float* x, const float* g, float* gx) {
+  vf xs[F::U], gs[F::U], slope[F::U];
+  f.take(x, xs);
+  const auto place = f.template locate<true>(xs);
+  f.slope(place, slope);
+  f.take(g, gs);
+  for (int u = 0; u < F::U; ++u) {
+    store(gx + u * W, gs[u] * slope[u]);
+    moments.note(at + u * W, place.piece[u], gs[u], place.t[u]);
+  }
+}
+
 template <int D, int T>
 void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int degree, int cells, double* sums) {
   const Pieces<D, T, 1> f(parameters, degree, cells);
   Moments<D, T ? 4 : 1, T ? T * W + 2 : MAX_CELLS + 2> moments(cells, degree);
-  for (int64_t start = 0; start < n; start += RUN) {
-    const int64_t end = n - start < RUN ? n : start + RUN;
-    if (start) moments.clear();
-    for (int64_t block = start; block < end; block += moments.BLOCK) {
-      const int64_t size = end - block < moments.BLOCK ? end - block : moments.BLOCK;
-      const float *from = x + block, *by = g + block;
-      float* to = gx + block;
-      int64_t i = 0;
-      for (; i + W <= size; i += W) {
-        const auto at = f.template locate<true>(load(from + i));
-        const vf gv = load(by + i);
-        store(to + i, gv * f.slope(at));
-        moments.note(i, at.piece, gv, at.t);
-      }
-      if (i < size) {
-        const int count = (int)(size - i);
-        const auto at = f.template locate<true>(load_part(from + i, count));
-        const vf gv = load_part(by + i, count);
-        store_part(to + i, gv * f.slope(at), count);
-        moments.note(i, at.piece, gv, at.t);
-        i += W;
-      }
-      moments.add(i);
+  constexpr int64_t STEP = f.STEP, BLOCK = moments.BLOCK;
+  for (int64_t start = 0; start < n; start += BLOCK) {
+    if (start && start % RUN == 0) moments.flush(sums), moments.clear();
+    const int64_t end = n - start < BLOCK ? n : start + BLOCK;
+    int64_t i = start;
+    for (; i + STEP <= end; i += STEP) pieces_step(f, moments, i - start, x + i, g + i, gx + i);
+    if (i < end) {
+      alignas(64) float rest[3][STEP] = {};
+      memcpy(rest[0], x + i, 4 * (end - i)), memcpy(rest[1], g + i, 4 * (end - i));
+      pieces_step(f, moments, i - start, rest[0], rest[1], rest[2]);
+      memcpy(gx + i, rest[2], 4 * (end - i));
+      i += STEP;
     }
-    moments.flush(sums);
+    moments.add(i - start);
   }
+  moments.flush(sums);
 }
 
 }  // namespace
