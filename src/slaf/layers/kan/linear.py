@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -43,6 +44,7 @@ class KANLinear(KANLayer):
     Attributes:
         weight: (columns, in_features, out_features): c, and w last; ``coefficients`` and ``base_weight`` are views of it.
         bias: (out_features,) or ``None``.
+        kept: a buffer (in_features, out_features) of booleans where edges were pruned, whose weights are and stay 0; otherwise ``None``.
 
     Shapes: (…, in_features) → (…, out_features), dtype kept; half types are expanded in float32.
 
@@ -79,6 +81,7 @@ class KANLinear(KANLayer):
         self.init = one_of("init", init, INITS)
         self.weight = nn.Parameter(torch.empty(self.columns, in_features, out_features, **made))
         self.bias = nn.Parameter(torch.empty(out_features, **made)) if bias else None
+        self.register_buffer("kept", None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -102,16 +105,17 @@ class KANLinear(KANLayer):
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
         self._see(x)
-        y = self._by_kernels(x)
+        weight = self.weight if self.kept is None else self.weight * self.kept
+        y = self._by_kernels(x, weight)
         if y is not None:
             return y
         if self.base is not None and any(True for _ in self.base.parameters()):
-            return self._defined(x, self.weight, self.bias)  # the base learns too
-        flat = expanded_product(lambda t: self.expand(t).flatten(-2), x.reshape(-1, self.in_features), self.weight.flatten(0, 1))
+            return self._defined(x, weight, self.bias)  # the base learns too
+        flat = expanded_product(lambda t: self.expand(t).flatten(-2), x.reshape(-1, self.in_features), weight.flatten(0, 1))
         y = flat.reshape(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
-    def _by_kernels(self, x: Tensor) -> Tensor | None:
+    def _by_kernels(self, x: Tensor, weight: Tensor) -> Tensor | None:
         """y where the kernels have this layer: B-splines of degree 1 to 3 with SiLU; another base is a product of its own."""
         if torch.compiler.is_compiling() or not isinstance(self.basis, BSpline):
             return None
@@ -120,12 +124,12 @@ class KANLinear(KANLayer):
         if splines is None:
             return None
         center, scale = (self.low + self.high) / 2, splines.cells / (self.high - self.low)
-        weight = self.weight if silu or self.base is None else self.coefficients
-        y = spline_layer(x.reshape(-1, self.in_features), weight, self.bias, splines, center, scale, self._defined)
+        fused = weight if silu or self.base is None else weight[: self.num_terms]
+        y = spline_layer(x.reshape(-1, self.in_features), fused, self.bias, splines, center, scale, self._defined)
         if y is None:
             return None
         y = y.reshape(*x.shape[:-1], self.out_features)
-        return y if len(weight) == self.columns else y + self.base(x) @ self.base_weight  # type: ignore[misc]
+        return y if len(fused) == self.columns else y + self.base(x) @ weight[self.num_terms]  # type: ignore[misc]
 
     def _defined(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """y in plain torch; ``weight`` may lack the base activation's."""
@@ -146,6 +150,31 @@ class KANLinear(KANLayer):
         """The function of every edge at ``x`` (…, in_features), without the bias: (…, in_features, out_features)."""
         self._check(x)
         return torch.einsum("...ki,kio->...io", self.expand(x), self.weight)
+
+    def present(self) -> Tensor:
+        """Which edges there are, (in_features, out_features)."""
+        return torch.ones_like(self.weight[0], dtype=torch.bool) if self.kept is None else self.kept
+
+    @torch.no_grad()
+    def restricted(self, kept: Tensor, inputs: Tensor, outputs: Tensor) -> KANLinear:
+        """A new layer with only the edges where ``kept`` (in_features, out_features), of only these inputs and outputs, by number."""
+        new = copy.deepcopy(self)
+        stay = (kept & self.present())[inputs][:, outputs]
+        new.kept = None if bool(stay.all()) else stay
+        new.weight = nn.Parameter(self.weight[:, inputs][:, :, outputs] * stay, requires_grad=self.weight.requires_grad)
+        if self.bias is not None:
+            new.bias = nn.Parameter(self.bias[outputs], requires_grad=self.bias.requires_grad)
+        for name in ("low", "high", "seen_low", "seen_high"):
+            value = getattr(self, name)
+            setattr(new, name, None if value is None else value[inputs])
+        new.in_features, new.out_features = len(inputs), len(outputs)
+        return new
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        """A state of a pruned layer brings which edges are kept; one of a whole layer makes it whole."""
+        given = state.get(prefix + "kept")
+        self.kept = None if given is None else torch.ones_like(self.weight[0], dtype=torch.bool)
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def _check(self, x: Tensor) -> None:
         if x.dim() < 1 or x.shape[-1] != self.in_features:
