@@ -8,6 +8,7 @@ from .boundary import boundary_loss
 from .clipping import clip_selectively, clippable
 from .distillation import distillation_loss
 from .fabric import synchronize
+from .formula import Regression, symbolic_regression
 from .groups import activation_parameters, is_activation, param_groups
 from .hybrids import hybrid
 from .launcher import launch
@@ -26,6 +27,7 @@ __all__ = [
     "DegreeWeighted",
     "Penalty",
     "Recipe",
+    "Regression",
     "SecondOrderTotalVariation",
     "Sum",
     "TensorBoard",
@@ -46,6 +48,7 @@ __all__ = [
     "param_groups",
     "rows_at_once",
     "separate_step",
+    "symbolic_regression",
     "synchronize",
     "train",
 ]

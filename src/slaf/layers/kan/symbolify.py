@@ -37,12 +37,14 @@ class Symbolified:
         model: an ``nn.Sequential`` of symbolic layers, float64; it trains and exports as any module.
         edges: the fit of the function that every edge became, before all were tuned together.
         nmse: the mean square error over the variance of y, on all of x.
+        criterion: what :func:`symbolify` minimises, to be compared with that of other networks on the same data.
         r2: the least R² of an edge's fit.
     """
 
     model: nn.Sequential
     edges: dict[Where, Fit]
     nmse: float
+    criterion: float
 
     @property
     def r2(self) -> float:
@@ -189,7 +191,7 @@ def symbolify(
     best = search.built(search.choice)
     nmse = tune(best, x, y, steps).nmse
     chosen = {where: fit for where, fit in search.choice.items() if fit is not None}
-    return Symbolified(best, chosen, nmse)
+    return Symbolified(best, chosen, nmse, search.value(nmse, search.choice))
 
 
 def _simplest(fits: list[Fit], enough: float) -> Fit | None:
