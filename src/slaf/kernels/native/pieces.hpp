@@ -12,15 +12,6 @@ namespace {
 
 constexpr int MAX_CELLS = slaf::MAX_CELLS, MAX_LOCAL_DEGREE = slaf::MAX_LOCAL_DEGREE;
 
-// Keeps the compiler from fusing a product with the sum that follows: the cell must be the one that rounded operations give.
-#if defined(__x86_64__) && (SLAF_LANES == 4 || (SLAF_LANES == 8 && defined(__AVX__)) || defined(__AVX512F__))
-#define SLAF_ROUNDED(v) asm("" : "+x"(v))
-#elif defined(__aarch64__) && SLAF_LANES == 4
-#define SLAF_ROUNDED(v) asm("" : "+w"(v))
-#else
-#define SLAF_ROUNDED(v) asm("" : "+m"(v))
-#endif
-
 // The bound where v is not a number.
 #if SLAF_LANES == 8 && defined(__AVX__)
 SLAF_INLINE vf at_least(vf v, vf low) { return (vf)_mm256_max_ps((__m256)v, (__m256)low); }
@@ -172,9 +163,9 @@ struct Pieces {
     Place at{};
     for (int u = 0; u < U; ++u) {
       vf v = x[u] - center;
-      SLAF_ROUNDED(v);
+      SLAF_OPAQUE(v);  // a product is not fused with the sum that follows: the cell is the one that rounded operations give
       v *= rscale;
-      SLAF_ROUNDED(v);
+      SLAF_OPAQUE(v);
       at.piece[u] = SIDES ? whole(at_most(at_least(v + half, all(-1.0f)), last + 1.0f)) : whole(at_most(at_least(v + half, vf{}), last));
       at.cell[u] = SIDES ? at_most(at_least(at.piece[u], vf{}), last) : at.piece[u];
       at.t[u] = v - (at.piece[u] - half);

@@ -10,18 +10,41 @@ constexpr int ANY = -1;
 
 // Step by step, so that a kernel can interleave the two: U independent vectors at a time alone do not hide the latency of either.
 
+template <class C, int U>
+SLAF_INLINE void coefficients(const C& c, int j, vf (&to)[U]) {
+  for (int v = 0; v < U; ++v) to[v] = c(j, v);
+}
+
+// Those of a table of columns, read once for all rows of a block: left to the compiler each is an operand of as many instructions, and
+// loads are what a block of two rows has too few of.
+template <class B>
+struct Once {
+  const float* at;
+};
+
+template <class B, int U>
+SLAF_INLINE void coefficients(const Once<B>& t, int j, vf (&to)[U]) {
+  for (int n = 0; n < U; ++n) {
+    to[n] = n % B::rows ? to[n - 1] : load(t.at + j * LINE + n / B::rows * W);
+    if (B::vectors > 1 && n % B::rows == 0) SLAF_OPAQUE(to[n]);
+  }
+}
+
 // Horner's rule, or Clenshaw's: Σ_j c_j φ_j(u) after step(j) for j = degree - 1 … 0.
 template <int F, int U>
 struct Horner {
   vf y[U], later[U];
   template <class C>
   SLAF_INLINE Horner(int degree, C c) {
-    for (int v = 0; v < U; ++v) y[v] = c(degree, v), later[v] = vf{};
+    coefficients(c, degree, y);
+    for (int v = 0; v < U; ++v) later[v] = vf{};
   }
   template <class C>
   SLAF_INLINE void step(int j, C c, const vf (&u)[U]) {
+    vf a[U];
+    coefficients(c, j, a);
     for (int v = 0; v < U; ++v) {
-      const vf next = F == 0 ? y[v] * u[v] + c(j, v) : y[v] * (j ? u[v] + u[v] : u[v]) + (c(j, v) - later[v]);
+      const vf next = F == 0 ? y[v] * u[v] + a[v] : y[v] * (j ? u[v] + u[v] : u[v]) + (a[v] - later[v]);
       later[v] = y[v];
       y[v] = next;
     }
@@ -133,12 +156,47 @@ void row_forward(const float* x, float* y, int64_t n, const float* coef, int deg
   }
 }
 
+// The sums, and beside them the slope as Σ_j c_j (g·φ_j(u)): it has no chain of its own. Where u is infinite its sign can be lost, which
+// then the last sum shows, being no number or infinite itself.
+template <int F, int U>
+struct Gradients {
+  Products<F, U> product;
+  vf input[U];
+  SLAF_INLINE explicit Gradients(const vf (&g)[U]) : product(g) {
+    for (int v = 0; v < U; ++v) input[v] = vf{};
+  }
+  // INPUT: gx is wanted.
+  template <bool INPUT, class C, class S>
+  SLAF_INLINE void step(int j, int slope_degree, C c, const vf (&u)[U], S s) {
+    if (j) product.step(j, u);
+    for (int v = 0; v < U; ++v) s(j, v, product.t[v]);
+    if (!INPUT || j > slope_degree) return;
+    vf a[U];
+    coefficients(c, j, a);
+    for (int v = 0; v < U; ++v) input[v] += a[v] * product.t[v];
+  }
+};
+
+// g·p'(u) as it is defined. Apart: what is rare is not inlined, or too much would be for the rest to be.
+template <int F>
+__attribute__((noinline)) void row_defined_input(const float* x, const float* g, float* gx, int64_t n, const float* slope, int slope_degree,
+                                                 float center, float rscale) {
+  const Constants<most(ANY) + 1> c(slope, slope_degree + 1);
+  for (int64_t i = 0; i < n; i += W) {
+    const int count = n - i < W ? (int)(n - i) : W;
+    const vf u[1] = {(load_part(x + i, count) - all(center)) * all(rscale)};
+    vf out[1];
+    evaluate<F, ANY>(slope_degree, [&c](int j, int) { return c.c[j]; }, u, out);
+    store_part(gx + i, load_part(g + i, count) * out[0], count);
+  }
+}
+
 // INPUT: gx is wanted; else it is not touched.
 template <int F, int D, bool INPUT>
 void row_backward(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, float center, float rscale,
                   double* sums) {
   if constexpr (D != ANY) degree = D;
-  constexpr int S = lower(D);
+  constexpr int S = lower(D), U = W >= 8 ? F == 0 && D > 6 ? 4 : 2 : AHEAD;  // long chains: more of them
   const int slope_degree = lower(degree);
   const Constants<most(S) + 1> c(slope, slope_degree + 1);
   const vf mid = all(center), scale = all(rscale);
@@ -146,27 +204,27 @@ void row_backward(const float* x, const float* g, float* gx, int64_t n, const fl
   for (int64_t start = 0; start < n; start += RUN) {
     const int64_t end = n - start < RUN ? n : start + RUN;
     vf s[most(D) + 1] = {};
-    auto add = [&s](int j, int, vf t) { s[j] += t; };
     int64_t i = start;
-    for (; i + AHEAD * W <= end; i += AHEAD * W) {
-      vf u[AHEAD], gv[AHEAD], out[AHEAD];
-      for (int v = 0; v < AHEAD; ++v) u[v] = (load(x + i + v * W) - mid) * scale, gv[v] = load(g + i + v * W);
-      if constexpr (INPUT) {
-        evaluate<F, S>(slope_degree, at, u, out);
-        for (int v = 0; v < AHEAD; ++v) store(gx + i + v * W, gv[v] * out[v]);
-      }
-      project<F, D, false>(degree, gv, u, vi{}, add);
+    for (; i + U * W <= end; i += U * W) {
+      vf u[U], gv[U];
+      for (int v = 0; v < U; ++v) u[v] = (load(x + i + v * W) - mid) * scale, gv[v] = load(g + i + v * W);
+      Gradients<F, U> found(gv);
+      ascending<D>(degree, [&](int j) { found.template step<INPUT>(j, slope_degree, at, u, [&s](int k, int, vf t) { s[k] += t; }); });
+      for (int v = 0; INPUT && v < U; ++v) store(gx + i + v * W, found.input[v]);
     }
     for (; i < end; i += W) {
       const int count = end - i < W ? (int)(end - i) : W;
-      vf u[1] = {(load_part(x + i, count) - mid) * scale}, gv[1] = {load_part(g + i, count)}, out[1];
-      if constexpr (INPUT) {
-        evaluate<F, S>(slope_degree, at, u, out);
-        store_part(gx + i, gv[0] * out[0], count);
-      }
-      project<F, D, true>(degree, gv, u, first(count), add);
+      const vi mask = first(count);
+      const vf u[1] = {(load_part(x + i, count) - mid) * scale}, gv[1] = {load_part(g + i, count)};
+      Gradients<F, 1> found(gv);
+      ascending<D>(degree, [&](int j) {
+        found.template step<INPUT>(j, slope_degree, at, u, [&](int k, int, vf t) { s[k] += keep(t, mask); });
+      });
+      if constexpr (INPUT) store_part(gx + i, found.input[0], count);
     }
     for (int j = 0; j <= degree; ++j) sums[j] += total(s[j]);
+    if (INPUT && !__builtin_isfinite(total(s[degree])))
+      row_defined_input<F>(x + start, g + start, gx + start, end - start, slope, slope_degree, center, rscale);
   }
 }
 
@@ -231,26 +289,40 @@ constexpr int64_t LINES_AHEAD = 4;
 constexpr int64_t NEAR = 1024;   // so few elements are a buffer in the first level of a cache
 constexpr int64_t PAGE = 1024;   // rows that lie whole pages apart share one set of a cache, whose eight ways are too few for
                                  // three streams of four rows: lines were lost between their halves
+constexpr int64_t TALL = 8, BROAD = 8;  // rows and lines of a band, whose parameters and sums stay in the first level of a cache
 
-// step(block, offset of its first vector in x, in the table, in the sums) for every block of a constant size.
-template <class S>
+// step(block, offset of its first vector in x, in the table, in the sums) for every block of a constant size, of 4 rows at most.
+template <int ROWS = 4, class S>
 SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t groups, int width, int sums, S step) {
   if (groups == 0) return;
   const bool far = rows * ld > NEAR;
+  auto line = [&](auto block, int64_t r, int64_t k) {
+    for (int v = 0; v < PER_LINE; v += decltype(block)::vectors)
+      step(block, r * ld + k * LINE + v * W, k * width * LINE + v * W, k * sums * LINE + v * W);
+  };
   auto along = [&](auto block, int64_t r) {
     using B = decltype(block);
     const int64_t lines = LINES_AHEAD % groups, below = r + LINES_AHEAD / groups * B::rows;
     for (int64_t k = 0; k < groups; ++k) {
       const int64_t next = k + lines, ahead = next < groups ? below * ld + next * LINE : (below + B::rows) * ld + (next - groups) * LINE;
       for (int i = 0; far && i < B::rows; ++i) streams.prefetch(ahead + i * ld);
-      for (int v = 0; v < PER_LINE; v += B::vectors)
-        step(block, r * ld + k * LINE + v * W, k * width * LINE + v * W, k * sums * LINE + v * W);
+      line(block, r, k);
     }
   };
-  const bool crowded = PER_LINE > 1 && ld % PAGE == 0 && streams.g && streams.out;
+  auto band = [&](auto block, int64_t r) {
+    using B = decltype(block);
+    int64_t below = (r + TALL) * ld;  // the next band, asked for meanwhile as it lies in memory
+    for (int64_t from = 0; from < groups; from += BROAD)
+      for (int64_t i = r; i < r + TALL; i += B::rows)
+        for (int64_t k = from; k < from + BROAD && k < groups; ++k) {
+          for (int n = 0; far && n < B::rows; ++n, below += LINE) streams.prefetch(below);
+          line(block, i, k);
+        }
+  };
+  const bool crowded = PER_LINE > 1 && ld % PAGE == 0 && groups == ld / LINE && streams.out;
   int64_t r = 0;
-  for (; crowded && r + 2 <= rows; r += 2) along(Block<2, PER_LINE < 2 ? 1 : 2>{}, r);
-  for (; r + 4 <= rows; r += 4) along(Block<4, 1>{}, r);
+  for (; crowded && r + TALL <= rows; r += TALL) band(Block<2, PER_LINE < 2 ? 1 : 2>{}, r);
+  for (; r + ROWS <= rows; r += ROWS) along(Block<ROWS, 1>{}, r);
   for (; r < rows; ++r) along(Block<1, 1>{}, r);
 }
 
@@ -264,9 +336,13 @@ SLAF_INLINE void scatter(float* p, int64_t ld, const vf (&v)[B::size]) {
   for (int n = 0; n < B::size; ++n) store(p + n % B::rows * ld + n / B::rows * W, v[n]);
 }
 
-template <class B>
-SLAF_INLINE void standardise(const Table<B>& t, int row, vf (&u)[B::size]) {
-  for (int n = 0; n < B::size; ++n) u[n] = (u[n] - t(row, n)) * t(row + 1, n);
+template <int U, class T>
+SLAF_INLINE void standardise(T t, int row, vf (&u)[U]) {
+  vf a[U];
+  coefficients(t, row, a);
+  for (int n = 0; n < U; ++n) u[n] -= a[n];
+  coefficients(t, row + 1, a);
+  for (int n = 0; n < U; ++n) u[n] *= a[n];
 }
 
 // Collects the terms of a block's rows for each sum, then adds them to memory.
@@ -281,12 +357,20 @@ struct Adder {
   }
 };
 
+// Whether the last of so many sums is a finite number in every column.
+SLAF_INLINE bool finite_columns(int64_t groups, int count, const float* sums) {
+  bool finite = true;
+  for (int64_t k = 0; k < groups; ++k)
+    for (int i = 0; i < LINE; ++i) finite &= (bool)__builtin_isfinite(sums[((k + 1) * count - 1) * LINE + i]);
+  return finite;
+}
+
 template <int F, int D>
 void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table) {
   if constexpr (D != ANY) degree = D;
   auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
     using B = decltype(block);
-    const Table<B> t{table + at};
+    const Once<B> t{table + at};
     vf u[B::size], out[B::size];
     gather<B>(x + i, ld, u);
     standardise(t, degree + 1, u);
@@ -296,6 +380,23 @@ void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t 
   sweep(Streams{x, nullptr, y}, rows, ld, groups, degree + 3, 0, step);
 }
 
+template <int F>
+__attribute__((noinline)) void column_defined_input(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups,
+                                                    int slope_degree, const float* table) {
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
+    using B = decltype(block);
+    const Table<B> t{table + at};
+    vf u[B::size], gv[B::size], slope[B::size];
+    gather<B>(x + i, ld, u);
+    gather<B>(g + i, ld, gv);
+    standardise(t, slope_degree + 1, u);
+    evaluate<F, ANY>(slope_degree, t, u, slope);
+    for (int n = 0; n < B::size; ++n) gv[n] *= slope[n];
+    scatter<B>(gx + i, ld, gv);
+  };
+  sweep(Streams{x, g, gx}, rows, ld, groups, slope_degree + 3, 0, step);
+}
+
 template <int F, int D, bool INPUT>
 void column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table,
                      float* sums) {
@@ -303,28 +404,20 @@ void column_backward(const float* x, const float* g, float* gx, int64_t rows, in
   const int slope_degree = lower(degree);
   auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
     using B = decltype(block);
-    const Table<B> t{table + at};
+    const Once<B> t{table + at};
     vf u[B::size], gv[B::size];
     gather<B>(x + i, ld, u);
     gather<B>(g + i, ld, gv);
     standardise(t, slope_degree + 1, u);
     Adder<B> add{sums + to, vf{}};
-    if constexpr (INPUT) {
-      Horner<F, B::size> slope(slope_degree, t);
-      Products<F, B::size> product(gv);
-      ascending<D>(degree, [&](int j) {
-        if (j) product.step(j, u);
-        for (int n = 0; n < B::size; ++n) add(j, n, product.t[n]);
-        if (j < slope_degree) slope.step(slope_degree - 1 - j, t, u);
-      });
-      gather<B>(g + i, ld, gv);  // again: there are not enough registers to keep it
-      for (int n = 0; n < B::size; ++n) gv[n] *= slope.y[n];
-      scatter<B>(gx + i, ld, gv);
-    } else {
-      project<F, D, false>(degree, gv, u, vi{}, add);
-    }
+    Gradients<F, B::size> found(gv);
+    ascending<D>(degree, [&](int j) {
+      found.template step<INPUT>(j, slope_degree, t, u, [&add](int k, int n, vf term) { add(k, n, term); });
+    });
+    if constexpr (INPUT) scatter<B>(gx + i, ld, found.input);
   };
-  sweep(Streams{x, g, INPUT ? gx : nullptr}, rows, ld, groups, slope_degree + 3, degree + 1, step);
+  sweep<F == 0 ? 4 : 2>(Streams{x, g, INPUT ? gx : nullptr}, rows, ld, groups, slope_degree + 3, degree + 1, step);
+  if (INPUT && !finite_columns(groups, degree + 1, sums)) column_defined_input<F>(x, g, gx, rows, ld, groups, slope_degree, table);
 }
 
 template <int F, int D, int Q>
@@ -335,7 +428,7 @@ void column_input(const float* x, const float* g, float* gx, int64_t rows, int64
   const int slope_degree = lower(degree);
   auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
     using B = decltype(block);
-    const Table<B> t{table + at}, rest{table + at + (slope_degree + 1) * LINE};
+    const Once<B> t{table + at}, rest{table + at + (slope_degree + 1) * LINE};
     vf u[B::size], gv[B::size], out[B::size], other[B::size];
     gather<B>(x + i, ld, u);
     gather<B>(g + i, ld, gv);

@@ -15,6 +15,15 @@
 #define SLAF_UNROLL _Pragma("GCC unroll 32")
 #endif
 
+// What v holds is in a register here, and the compiler does not look into it.
+#if defined(__x86_64__) && (SLAF_LANES == 4 || (SLAF_LANES == 8 && defined(__AVX__)) || defined(__AVX512F__))
+#define SLAF_OPAQUE(v) asm("" : "+x"(v))
+#elif defined(__aarch64__) && SLAF_LANES == 4
+#define SLAF_OPAQUE(v) asm("" : "+w"(v))
+#else
+#define SLAF_OPAQUE(v) asm("" : "+m"(v))
+#endif
+
 namespace {
 
 constexpr int W = SLAF_LANES;
