@@ -13,6 +13,7 @@ from torch import Tensor
 
 from slaf import SlafError
 from slaf.layers import KANConv1d, KANConv2d, KANConv3d, KANLinear
+from slaf.layers.kan import SymbolicKANLinear
 
 BASES = ["bspline", "bspline(degree=1)", "bspline(degree=2)", "piecewise_linear", "chebyshev", "power", "legendre", "hermite", "rbf"]
 BASES += ["gp", "fourier", "wavelet", "mixture(relu, sine, tanh)"]
@@ -131,14 +132,18 @@ def test_compiled_and_exported(basis: str) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: KANLinear(3, 4), pytest.param(lambda: KANConv2d(3, 4, 3, padding=1), marks=pytest.mark.slow)],
-    ids=["linear", "conv"],
+    [
+        lambda: KANLinear(3, 4),
+        pytest.param(lambda: KANConv2d(3, 4, 3, padding=1), marks=pytest.mark.slow),
+        pytest.param(lambda: SymbolicKANLinear([["sin", "gelu"], ["x^2", "0"], ["0", "gaussian"]]), marks=pytest.mark.slow),
+    ],
+    ids=["linear", "conv", "symbolic"],
 )
 def test_onnx_runtime_computes_the_same(make: object, tmp_path: object) -> None:
     import onnxruntime
 
     layer = make().eval()
-    x = torch.randn(2, 3) if isinstance(layer, KANLinear) else torch.randn(2, 3, 5, 5)
+    x = torch.randn(2, 3, 5, 5) if isinstance(layer, KANConv2d) else torch.randn(2, 3)
     path = f"{tmp_path}/layer.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

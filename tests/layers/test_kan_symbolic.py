@@ -109,6 +109,7 @@ def test_a_layer_is_its_sum_written_out(x: Tensor) -> None:
     fresh.load_state_dict(layer.state_dict())
     assert torch.equal(fresh(x), layer(x))
     assert torch.allclose(torch.export.export(layer, (x,)).module()(x), layer(x))
+    assert torch.allclose(torch.vmap(layer)(x), layer(x))
     assert layer.float()(x.float()).dtype == torch.float32
 
 

@@ -20,6 +20,8 @@ NEAR, WORSE = 1e-3, 3.0
 """A network of fewer nodes is good if its nmse is below the one, or below that many times the sparse network's."""
 EXACT = 1e-10
 """An nmse below which a formula is taken to be the one, and no larger network is tried."""
+FEW = 40
+"""Formulas tried for every number of nodes."""
 MARGIN = 0.02
 
 
@@ -61,7 +63,7 @@ def symbolic_regression(
 
     A network of two layers of cubic B-splines is trained by L-BFGS on all samples with an L1, an entropy and a smoothness penalty; for one
     hidden node, two, … it is pruned to those that matter most, refined without penalties and read by
-    :func:`slaf.layers.kan.symbolify`, until a formula is exact. If none is, the best of them is searched for again, with more candidates.
+    :func:`slaf.layers.kan.symbolify`, until a formula is exact. If none is, more are tried for the network of the best of them.
 
     Args:
         x, y: (n, features) and (n, outputs) or (n,).
@@ -93,7 +95,7 @@ def symbolic_regression(
         if count < hidden and nmse > max(NEAR, WORSE * reached):
             continue
         network = prune(network, x).model
-        tried.append((symbolify(network, x, z, candidates=0, **options), network, nmse))
+        tried.append((symbolify(network, x, z, trials=FEW, **options), network, nmse))
         if tried[-1][0].nmse <= EXACT:
             break
     found, network, nmse = min(tried, key=lambda each: each[0].criterion)

@@ -151,12 +151,13 @@ def symbolify(
     *,
     simplicity: float = 1.0,
     candidates: int = 5,
+    trials: int = 200,
     steps: int = 100,
 ) -> Symbolified:
     """The whole network as formulas: every edge a function with an affine map before and after it, all maps then tuned together.
 
     Tried are the formulas of which every edge is the simplest function with an R² of 0.9, 0.95, … 0.9999, and the best of :func:`suggest`.
-    From the best of these one edge after the other tries no function, and its first ``candidates``. The best has the least
+    From the best of these one edge after the other tries no function, its first, its second, … candidate. The best has the least
     n·ln(nmse + 1e-12) + ln(n)·simplicity·Σ complexity, all affine maps tuned on (x, y). Prune first: the fewer edges, the better.
 
     Args:
@@ -166,6 +167,7 @@ def symbolify(
         functions: as in :func:`suggest`.
         simplicity: the weight of complexity.
         candidates: how many functions every edge tries.
+        trials: at most so many formulas are tried.
         steps: of the last fine-tuning.
 
     Raises:
@@ -186,7 +188,7 @@ def symbolify(
         present = _present(layer)
         fits = _fits(layer, found[number], present, find_all(functions), simplicity) if present else []
         ranked |= {(number, i, o): fit for (i, o), fit in zip(present, fits, strict=True)}
-    search = _Search(model, ranked, x, y, simplicity, candidates)
+    search = _Search(model, ranked, x, y, simplicity, candidates, trials)
     search.run()
     best = search.built(search.choice)
     nmse = tune(best, x, y, steps).nmse
@@ -212,12 +214,12 @@ class _Search:
     """Every edge the simplest function of at least that R²: from formulas that are hardly near to those that are hardly simple."""
 
     def __init__(
-        self, model: nn.Sequential, ranked: dict[Where, list[Fit]], x: Tensor, y: Tensor, simplicity: float, candidates: int
+        self, model: nn.Sequential, ranked: dict[Where, list[Fit]], x: Tensor, y: Tensor, simplicity: float, candidates: int, trials: int
     ) -> None:
         every = max(1, len(x) // SAMPLES)
         self.layers, self.ranked = layers_of(model), ranked
         self.x, self.y = x[::every], y[::every]
-        self.simplicity, self.candidates = simplicity, candidates
+        self.simplicity, self.candidates, self.trials = simplicity, candidates, trials
         self.choice: dict[Where, Fit | None] = {where: fits[0] if fits else None for where, fits in ranked.items()}
         self.best = math.inf
         self.tried: set[tuple[str, ...]] = set()
@@ -229,9 +231,10 @@ class _Search:
         improved = True
         while improved:
             improved = False
-            for where, fits in self.ranked.items():
-                for fit in [None, *fits[: self.candidates]]:
-                    improved |= self.consider(self.choice | {where: fit})
+            for rank in range(-1, self.candidates):  # -1: no function
+                for where, fits in self.ranked.items():
+                    if rank < len(fits) and len(self.tried) < self.trials:
+                        improved |= self.consider(self.choice | {where: fits[rank] if rank >= 0 else None})
 
     def consider(self, choice: dict[Where, Fit | None]) -> bool:
         """Take a choice if it is better than the best so far; what would not be, were it exact, is not tried."""
