@@ -35,7 +35,7 @@ def series_of_sites(
         weight, bias = weight.float(), bias.float()
     family = recurrence.code
     layout = None if family is None or not 1 <= weight.shape[1] <= MAX_DEGREE else place(x, shape)
-    if family is None or layout is None or not all(map(readable, (weight, bias) if center is None else (weight, bias, center, rscale))):
+    if family is None or layout is None or not (readable(weight) and readable(bias) and readable(center) and readable(rscale)):
         return None
     return run(_OfSites(weight, bias, factor, shape, center, rscale, recurrence, layout, family), x, weight, bias)
 

@@ -75,7 +75,9 @@ def by_device(function: _F) -> _F:
             for t in (t for a in arguments for t in (a if isinstance(a, tuple) else (a,))):
                 if isinstance(t, Tensor) and t.device != x.device:
                     raise RuntimeError(f"the parameters must be on the device of the input, {x.device}; got {t.device}")
-        return (gpu.function(name) if x.is_cuda or current_mode() == "triton" else function)(x, *arguments, **options)
+        if x.is_cuda or current_mode() == "triton":
+            return gpu.function(name)(x, *arguments, **options)
+        return function(x, *arguments, **options)
 
     return run  # type: ignore[return-value]
 
