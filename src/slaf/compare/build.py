@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import slaf.core as core
 from slaf.core import SlafError
+from slaf.core.registry import bind
 from slaf.train import derive
 
 from .model import build_with
@@ -21,6 +22,8 @@ from .study import Data, Study
 __all__ = ["Built", "build_model"]
 
 _READERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
+_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+"""What comes after one of these does not see the size of an activation's output."""
 
 
 @dataclass
@@ -60,7 +63,7 @@ def build_model(study: Study, activation: str, data: Data, seed: int, variance_m
     The linear weights depend on the seed alone: each activation draws its own first parameters from a stream of its own. Torch's global
     generator is left as it was.
     """
-    factory = _Factory(study.slots if model is None else None, activation, seed)
+    factory = _Factory(study, activation, seed, own=model is not None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init"))
         network = study.build(factory, data) if model is None else build_with(model, factory, data)
@@ -68,7 +71,7 @@ def build_model(study: Study, activation: str, data: Data, seed: int, variance_m
     built = Built(network, {name: m for name, m in network.named_modules() if id(m) in made}, False)
     if not built.sites:
         raise SlafError(f"{f'model {model}' if model else f'study {study.name}'} puts no activation that make() returned into its network")
-    if variance_match:
+    if variance_match and factory.block is None:
         built.variance_matched = _match_variance(built, data)
     built.initial = {name: {n: p.detach().clone() for n, p in site.named_parameters()} for name, site in built.sites.items()}
     return built
@@ -77,15 +80,39 @@ def build_model(study: Study, activation: str, data: Data, seed: int, variance_m
 class _Factory:
     """The ``make`` that a study gets; remembers what it made."""
 
-    def __init__(self, slots: tuple[str, ...] | None, activation: str, seed: int) -> None:
-        self.slots, self.activation, self.seed = slots, activation, seed
+    def __init__(self, study: Study, activation: str, seed: int, own: bool) -> None:
+        self.slots = None if own else study.slots
+        self.activation, self.seed = activation, seed
+        self.spec = core.parse(activation)
+        self.blocks = study.blocks
         self.made: list[nn.Module] = []
+        if own and self.spec.name in self.blocks:
+            raise SlafError(f"{activation} is a block of study {study.name}, and a model of your own has no place for it")
+
+    @property
+    def block(self) -> Callable[[Sequence[nn.Linear]], nn.Module] | None:
+        """Builds the block under test; ``None`` if an activation is."""
+        return self._block if self.spec.name in self.blocks else None
+
+    def _block(self, linears: Sequence[nn.Linear]) -> nn.Module:
+        with self._stream():
+            build = self.blocks[self.spec.name]
+            module = bind(build, (linears, *self.spec.args), self.spec.kwargs, {}, self.spec.name)
+        activations = [m for m in module.modules() if isinstance(m, (core.Activation, core.NormActivation))]
+        self.made += activations or [module]
+        return module
+
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        """What is made next draws from a stream of its own."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.seed, "activation", str(len(self.made))))
+            yield
 
     def __call__(self, slot: str = "hidden", num_channels: int | None = None, channel_dim: int = 1, **context: Any) -> nn.Module:
         if self.slots is not None:
             core.one_of("slot", slot, self.slots)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, "activation", str(len(self.made))))
+        with self._stream():
             module = core.make(self.activation, num_channels=num_channels, channel_dim=channel_dim, **context)
         self.made.append(module)
         return module
@@ -130,11 +157,13 @@ def _readers(built: Built, data: Data) -> list[tuple[nn.Module, nn.Module]]:
         nonlocal last
         if id(module) in sites:
             last = module
+        elif isinstance(module, _NORMS):
+            last = None
         elif last is not None:
             seen.setdefault(id(module), (module, last))
 
     sites = {id(site) for site in built.sites.values()}
-    watched = [m for m in built.model.modules() if id(m) in sites or (isinstance(m, _READERS) and id(m) not in inside)]
+    watched = [m for m in built.model.modules() if id(m) in sites or (isinstance(m, (*_READERS, *_NORMS)) and id(m) not in inside)]
     with _hooks(watched, after):
         built.probe(data)
     return list(seen.values())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import slaf
-from slaf.core import SlafError, canonical, one_of
+from slaf.core import SlafError, one_of
 from slaf.core.spec import format_value
 
 from .device import check_device
@@ -189,7 +189,7 @@ def make_plan(
     chosen = find_study(study, given)
     settings, changed = settings_of(chosen, budget, options or {})
     root_seeds = seeds_of(chosen.seeds if seeds is None else seeds)
-    names = list(dict.fromkeys(canonical(a) for a in (chosen.activations if activations is None else activations)))
+    names = list(dict.fromkeys(chosen.canonical(a) for a in (chosen.activations if activations is None else activations)))
     if not names:
         raise SlafError("no activation to compare; name at least one, such as relu")
     if identity and "identity" not in names:
@@ -216,7 +216,7 @@ def make_plan(
         seeds=root_seeds,
         lr_factors=SWEEP if sweep_lr else (1.0,),
         changed=changed,
-        reference=reference_of(reference, names),
+        reference=reference_of(chosen, reference, names),
         identity=identity,
         modules=tuple(modules),
     )

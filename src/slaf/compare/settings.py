@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slaf.core import SlafError, canonical, nearest, parse
+from slaf.core import SlafError, nearest, parse
 from slaf.core.spec import format_value
 
 from .study import Study
@@ -81,11 +81,11 @@ def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
     raise SlafError(f"seeds must be a number of seeds or a list of non-negative integers; got {seeds!r}")
 
 
-def reference_of(reference: str | None, names: Sequence[str]) -> str:
+def reference_of(study: Study, reference: str | None, names: Sequence[str]) -> str:
     """The activation that differences are taken to: relu if it is there, else the first."""
     if reference is None:
         return "relu" if "relu" in names else names[0]
-    wanted = canonical(reference)
+    wanted = study.canonical(reference)
     if wanted not in names:
         raise SlafError(f"reference {reference!r} is not among the activations compared: {', '.join(names)}")
     return wanted

@@ -12,13 +12,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from slaf.core import Registry, SlafError, nearest
+from slaf.core import Registry, SlafError, canonical, nearest, parse
+from slaf.core.spec import Spec
 from slaf.train import Recipe, Trace, train
 
-__all__ = ["Data", "Make", "Study", "register_study", "studies"]
+__all__ = ["Block", "Data", "Make", "Study", "register_study", "studies"]
 
 Make = Callable[..., nn.Module]
-"""``make(slot="hidden", num_channels=None, channel_dim=1) -> nn.Module``: builds the activation under test for one site of the model."""
+"""``make(slot="hidden", num_channels=None, channel_dim=1) -> nn.Module``: builds the activation under test for one site of the model.
+
+In a study that has ``blocks``, ``make.block(linears)`` builds the one under test; it is ``None`` while an activation is."""
+Block = Callable[..., nn.Module]
+"""``block(linears, **arguments) -> nn.Module``: what stands in the place of a perceptron of these linear layers."""
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Study:
         budgets: sizes and steps by budget name: ``smoke`` (≤ 10 s), ``small`` (≤ 3 min), ``full`` (≤ 15 min), maybe ``paper``.
             ``slaf compare -o name=value`` changes an entry.
         activations: what is compared by default, besides ``identity``.
+        blocks: by name, what may be compared in the place of a whole perceptron, such as a gated or a Kolmogorov–Arnold network.
         seeds: the default number of seeds.
     """
 
@@ -66,6 +72,7 @@ class Study:
     slots: ClassVar[tuple[str, ...]] = ("hidden",)
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]]
     activations: ClassVar[tuple[str, ...]] = ("relu", "gelu", "slaf")
+    blocks: ClassVar[Mapping[str, Block]] = {}
     seeds: ClassVar[int] = 3
 
     def __init__(self, **given: str) -> None:
@@ -90,6 +97,21 @@ class Study:
     def ranking(self) -> str:
         """By what the table ranks, in words."""
         return f"{self.primary} ({'more' if self.direction == 'max' else 'less'} is better)"
+
+    def canonical(self, text: str) -> str:
+        """The one spelling of an activation, or of a block that this study has.
+
+        Raises:
+            SlafError: it is neither.
+        """
+        spec = parse(text)
+        if spec.name in self.blocks:
+            return str(Spec(spec.name, spec.args, spec.kwargs))
+        try:
+            return canonical(text)
+        except SlafError as error:
+            hint = nearest(spec.name, self.blocks)
+            raise SlafError(f"study {self.name} has no block {spec.name!r}{hint}") if hint else error from None
 
     def files(self) -> tuple[Path, ...]:
         """The data files that ``data`` reads; generated data have none."""

@@ -14,12 +14,16 @@ from slaf.train import rows_at_once
 __all__ = ["mlp", "predict", "xavier"]
 
 
-def mlp(make: Make, sizes: Sequence[int], slot: str = "hidden") -> nn.Sequential:
-    """Linear layers of the given ``sizes`` (input, hidden …, output), an activation after each but the last."""
+def mlp(make: Make, sizes: Sequence[int], slot: str = "hidden", channel_dim: int = 1) -> nn.Module:
+    """Linear layers of the given ``sizes`` (input, hidden …, output), an activation after each but the last; or a block in their place."""
+    linears = [nn.Linear(before, after) for before, after in pairwise(sizes)]
+    block = getattr(make, "block", None)
+    if block is not None:
+        return block(linears)
     layers: list[nn.Module] = []
-    for before, after in pairwise(sizes[:-1]):
-        layers += [nn.Linear(before, after), make(slot, after)]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+    for linear in linears[:-1]:
+        layers += [linear, make(slot, linear.out_features) if channel_dim == 1 else make(slot, linear.out_features, channel_dim)]
+    return nn.Sequential(*layers, linears[-1])
 
 
 def xavier(model: nn.Module) -> nn.Module:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from slaf.compare.study import Data
 from slaf.core import SlafError, make, one_of
@@ -22,9 +22,10 @@ from slaf.surgery import Exchange, Site, swap
 from slaf.train import Recipe, derive, train
 
 from ._mlp import mlp, predict
+from ._transformer import ViT
 from .digits import Digits
 
-__all__ = ["ARMS", "MEANWHILE", "NETWORKS", "ViT", "digits", "exchanged", "network", "table", "trained"]
+__all__ = ["ARMS", "MEANWHILE", "NETWORKS", "digits", "exchanged", "network", "table", "trained"]
 
 NETWORKS = ("vit", "cnn", "mlp")
 BEFORE = Recipe(epochs=40, batch_size=128, lr=4e-3, schedule="cosine", optimizer="adamw", weight_decay=1e-2)
@@ -33,45 +34,11 @@ MEANWHILE = Recipe(epochs=30, batch_size=128, lr=3e-3, schedule="cosine", optimi
 ARMS = ("before", "swapped", "kept", "tuned", "annealed")
 
 
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int, activation: str) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), make(activation), nn.Linear(2 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        z = self.norm1(x)
-        x = x + self.attention(z, z, z, need_weights=False)[0]
-        return x + self.mlp(self.norm2(x))
-
-
-class ViT(nn.Module):
-    """A vision transformer of two blocks over the 16 patches of 2×2 pixels of an 8×8 image, the mean over patches read at the end.
-
-    Source: A. Dosovitskiy et al. (2021), An image is worth 16×16 words, arXiv:2010.11929 [from memory].
-    """
-
-    def __init__(self, activation: str, width: int = 32, depth: int = 2, heads: int = 4) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(1, width, 2, stride=2)
-        self.positions = nn.Parameter(0.02 * torch.randn(16, width))
-        self.blocks = nn.ModuleList(_Block(width, heads, activation) for _ in range(depth))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, 64) pixels to (n, 10) logits."""
-        x = self.patches(x.reshape(-1, 1, 8, 8)).flatten(2).mT + self.positions
-        for block in self.blocks:
-            x = block(x)
-        return self.head(self.norm(x).mean(1))
-
-
 def network(kind: str, activation: str) -> nn.Module:
     """An untrained network of one of ``NETWORKS`` around an activation; first weights from torch's global generator."""
     one_of("network", kind, NETWORKS)
     if kind == "vit":
-        return ViT(activation)
+        return ViT(lambda *_: make(activation))
     if kind == "mlp":
         return mlp(lambda *_: make(activation), (64, 32, 32, 10))
     convolutions = [nn.Conv2d(1, 8, 3, padding=1), make(activation), nn.Conv2d(8, 16, 3, stride=2, padding=1), make(activation)]

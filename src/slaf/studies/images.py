@@ -61,7 +61,7 @@ class ImageStudy(Study):
     inputs: ClassVar[Mapping[str, str]] = {
         "data": "a folder with a subfolder of images for each class, or with IDX files, or package.module:function that returns images"
     }
-    slots = ("convolution", "dense")
+    slots: ClassVar[tuple[str, ...]] = ("convolution", "dense")
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"steps": 30, **_COMMON, "images": 1000},
         "small": {"steps": 750, **_COMMON},
