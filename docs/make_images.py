@@ -1,10 +1,11 @@
-"""Pictures of the README and the pages: python docs/make_images.py [learned report polynomial], all of them if none is named.
+"""Pictures of the README and the pages: python docs/make_images.py [learned report polynomial kan], all of them if none is named.
 
 Trains what they show, about two minutes, in folders of slaf-runs/ that are kept: a second call draws again from what is stored.
 
 - docs/images/learned.png: what ``slaf`` became at its first two sites, seed 0, in two studies.
 - docs/images/report.png: the top of a report, in chromium.
 - docs/images/polynomial.png: the network of ``slaf encrypt-demo``, explained; its words are printed.
+- docs/images/kan.png: a Kolmogorov–Arnold network after training with penalties, pruned, and as a formula, which is printed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from slaf.analyze import explain
 from slaf.compare.figures import colors, plot_learned
+from slaf.layers.kan import plot
 from slaf.studies._encrypt_demo import learned as demo_network
 from slaf.studies._encrypt_demo import samples as demo_data
 
@@ -104,7 +106,27 @@ def draw_polynomial(out: Path) -> None:
     found.plot().savefig(out, dpi=110, metadata={"Software": None})
 
 
-DRAWN = {"learned": draw_learned, "report": draw_report, "polynomial": draw_polynomial}
+def draw_kan(out: Path) -> None:
+    """See above: the code of docs/kan.md, its three networks side by side."""
+    from PIL import Image
+
+    code = (ROOT / "docs" / "kan.md").read_text(encoding="utf-8").partition("## From a network to a formula")[2]
+    names: dict = {}
+    exec(code.partition("```python\n")[2].partition("```")[0], names)
+    pictures = []
+    for network in (names["net"], names["small"].model, names["found"].model):
+        png = io.BytesIO()
+        plot(network, names["x"], ["x", "y"], ["f"]).savefig(png, dpi=100, metadata={"Software": None})
+        pictures.append(Image.open(png).convert("RGB"))
+    whole = Image.new("RGB", (sum(p.width for p in pictures) + 40 * (len(pictures) - 1), max(p.height for p in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        whole.paste(picture, (left, 0))
+        left += picture.width + 40
+    whole.quantize(64, dither=Image.Dither.NONE).save(out, optimize=True)
+
+
+DRAWN = {"learned": draw_learned, "report": draw_report, "polynomial": draw_polynomial, "kan": draw_kan}
 
 
 def main() -> None:
