@@ -24,7 +24,7 @@ from .recurrence import Recurrence
 from .series import moments, native_place, series
 from .tables import by_site, rows_table
 
-__all__ = ["QUIET", "Fold", "Folded", "Measured", "composed", "measure", "normalized", "polynomial"]
+__all__ = ["QUIET", "Fold", "Folded", "Measured", "composed", "measure", "normalized", "own_map", "polynomial"]
 
 Array = NDArray[np.float64]
 QUIET = np.errstate(invalid="ignore", over="ignore", divide="ignore")
@@ -79,6 +79,14 @@ def measure(
     layout, family = found
     t = raw.moments(x, layout, family, count, *(rows_table(m[:, None], shape, layout) for m in (center, rscale)))
     return Measured(by_site(t, shape, layout), center, rscale, shape, recurrence, layout, family)
+
+
+@torch.no_grad()
+def own_map(x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the elements of every site, (sites,), float64; a deviation of 1 where they are constant."""
+    dims = [d for d in range(x.dim()) if shape[d] == 1]
+    std, center = (t.reshape(-1).double() for t in torch.std_mean(x.float(), dims, correction=0, keepdim=True))
+    return center, torch.where(std > 1e-6 * center.abs() + 1e-30, std, torch.ones_like(std))
 
 
 def normalized(x: Tensor, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from slaf.bases.polynomial import PolynomialBasis
-from slaf.kernels.normalized import QUIET, Measured, measure, normalized
+from slaf.kernels.normalized import QUIET, Measured, measure, normalized, own_map
 from slaf.kernels.persite import series_of_sites
 from slaf.kernels.recurrence import Recurrence
 from slaf.kernels.standardised import Kept, standardised
+from slaf.kernels.terms import KeptTerms, normalised_terms
 
 from .fused_fold import BatchFold, mean_and_var, second_moment
 from .statistics import InputStatistics, TermStatistics
@@ -49,16 +49,14 @@ def trained(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     inputs, terms = act.input_statistics, act.term_statistics
     if act.squash != "none" or (inputs is not None and inputs.ranks is not None) or (terms is not None and terms.ranks is not None):
         return None
-    if terms is not None and act.mixing is not None:
-        return None
-    if inputs is not None and terms is None and act.gate is None and act.mixing is None:
+    if terms is not None:
+        return None if act.mixing is not None else _with_terms(act, x, shape, inputs, terms)
+    if inputs is not None and act.gate is None and act.mixing is None:
         y = _standardised(act, x, shape, inputs)
         if y is not None:
             return y
-    measured = measured_batch(act, x, shape, inputs, terms, _recurrence(act.basis, terms), act.num_terms)  # type: ignore[arg-type]
-    if measured is None:
-        return None
-    return _folded(act, x, measured)
+    measured = measured_batch(act, x, shape, inputs, act.basis.evaluated_in or act.basis.recurrence, act.num_terms)  # type: ignore[attr-defined]
+    return None if measured is None else _folded(act, x, measured)
 
 
 def _standardised(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStatistics) -> Tensor | None:
@@ -68,10 +66,33 @@ def _standardised(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputSta
         running = (measured.center, (unit / measured.rscale) ** 2 - inputs.eps) if inputs.renorm else None
         return BatchFold(measured, inputs, running, None, unit, factor, _repeat(act))
 
-    own = inputs._buffers  # past __getattr__, as the parameters
-    kept = Kept(own["mean"], own["var"], own["num_batches_tracked"], inputs.momentum, inputs.warm_up, inputs.renorm, inputs.eps)  # type: ignore[arg-type]
     recurrence = act.basis.recurrence  # type: ignore[attr-defined]
-    return standardised(x, *_parameters(act), factor, shape, kept, unit, recurrence, fold)
+    return standardised(x, *_parameters(act), factor, shape, _kept(inputs), unit, recurrence, fold)
+
+
+def _kept(inputs: InputStatistics) -> Kept:
+    own = inputs._buffers  # past __getattr__, as the parameters
+    return Kept(own["mean"], own["var"], own["num_batches_tracked"], inputs.momentum, inputs.warm_up, inputs.renorm, inputs.eps)  # type: ignore[arg-type]
+
+
+def _with_terms(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStatistics | None, terms: TermStatistics) -> Tensor | None:
+    unit, factor, repeat = unit_of(act), act.coefficient_scale, _repeat(act)
+    if act.gate is None:
+        weight, bias = _parameters(act)
+    else:
+        weight, bias = act.coefficients()
+        factor, repeat = 1.0, 1
+    weight, bias = (p if p.dtype is torch.float32 else p.float() for p in (weight, bias))
+
+    def fold(measured: Measured, by_map: tuple[Tensor, Tensor]) -> BatchFold:
+        running = None if inputs is None or not inputs.renorm else (by_map[0], (unit / by_map[1]) ** 2 - inputs.eps)
+        return BatchFold(measured, inputs, running, terms, unit, factor, repeat)
+
+    own = terms._buffers
+    kept = KeptTerms(own["mean"], own["var"], own["num_batches_tracked"], terms.momentum, terms.warm_up, terms.eps)  # type: ignore[arg-type]
+    by_input = None if inputs is None else _kept(inputs)
+    recurrence = act.basis.recurrence  # type: ignore[attr-defined]
+    return normalised_terms(x, weight, bias, factor, shape, kept, by_input, unit, recurrence, fold)
 
 
 def _parameters(act: SLAF) -> tuple[Tensor, Tensor]:
@@ -84,10 +105,6 @@ def _repeat(act: SLAF) -> int:
     return act.sharing.sites // act.sharing.count if act.sharing.share == "group" else 1
 
 
-def _recurrence(basis: PolynomialBasis, terms: TermStatistics | None) -> Recurrence:
-    return basis.recurrence if terms is not None or basis.evaluated_in is None else basis.evaluated_in
-
-
 def unit_of(act: SLAF) -> float:
     """u over (x - mean)/std: what a standardised input is multiplied by before the polynomial."""
     return 1.0 if act.input_statistics is None else act.basis.half_width / act.input_scale / _shrink(act)
@@ -98,32 +115,18 @@ def _shrink(act: SLAF) -> float:
 
 
 def measured_batch(
-    act: SLAF,
-    x: Tensor,
-    shape: tuple[int, ...],
-    inputs: InputStatistics | None,
-    terms: TermStatistics | None,
-    recurrence: Recurrence,
-    degree: int,
+    act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStatistics | None, recurrence: Recurrence, degree: int
 ) -> Measured | None:
-    """The moments that the batch's statistics are made of, taken about the running mean if that is near, else about the batch's own."""
-    unit = unit_of(act)
-    count = 2 if terms is None else 2 * act.num_terms
-    if inputs is not None:
-        center, rstd = inputs.frozen()
-    elif terms is not None:
-        center, std = terms.location(torch.float64)
-        rstd = 1 / std
-    else:
+    """The moments of the batch's mean and variance, taken about the running mean if that is near, else about the batch's own."""
+    if inputs is None:
         return None
-    measured = measure(x, count, shape, center, rstd * unit, recurrence, degree)
+    unit = unit_of(act)
+    center, rstd = inputs.frozen()
+    measured = measure(x, 2, shape, center, rstd * unit, recurrence, degree)
     if measured is None or _accurate(measured, unit):
         return measured
-    with torch.no_grad():
-        dims = [d for d in range(x.dim()) if shape[d] == 1]
-        std, center = (t.reshape(-1).double() for t in torch.std_mean(x.float(), dims, correction=0, keepdim=True))
-        std = torch.where(std > 1e-6 * center.abs() + 1e-30, std, torch.ones_like(std))
-    return measure(x, count, shape, center, unit / std, recurrence, degree)
+    center, std = own_map(x, shape)
+    return measure(x, 2, shape, center, unit / std, recurrence, degree)
 
 
 @QUIET
@@ -138,13 +141,9 @@ def _accurate(measured: Measured, unit: float) -> bool:
 
 
 def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
-    inputs, terms = act.input_statistics, act.term_statistics
-    running = None
-    if inputs is not None:
-        inputs.update(*mean_and_var(measured, measured.t))
-        running = inputs.running_map((-1,))
-        if terms is not None:
-            measured = _about_the_map(act, x, measured, running)
+    inputs = act.input_statistics
+    assert inputs is not None
+    inputs.update(*mean_and_var(measured, measured.t))
     weight: Tensor
     bias: Tensor
     if act.gate is None and act.mixing is None:
@@ -157,22 +156,5 @@ def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:
             constant = torch.nn.functional.pad(bias[:, None], (0, weight.shape[1]))
             c = constant + weight @ act.mixing.matrix
             weight, bias = c[:, 1:], c[:, 0]
-    fold = BatchFold(measured, inputs, running, terms, unit_of(act), factor, repeat)
-    y = normalized(x, measured, fold, weight, bias)
-    if terms is not None:
-        terms.update(*fold.term_statistics())
-    return y
-
-
-def _about_the_map(act: SLAF, x: Tensor, measured: Measured, running: tuple[Tensor, Tensor] | None) -> Measured:
-    """Moments where the terms are normalised: anew if the map has moved far, since coefficients elsewhere would be huge and cancel."""
-    unit, inputs = unit_of(act), act.input_statistics
-    assert inputs is not None
-    with torch.no_grad():
-        center, rstd = inputs.standardizing(*mean_and_var(measured, measured.t), running)
-    rscale = rstd * unit
-    ratio, shift = (rscale / measured.rscale).numpy(), ((measured.center - center) * rscale).numpy() / unit
-    if ((ratio > 0.5) & (ratio < 2) & (abs(shift) < FAR)).all():
-        return measured
-    again = measure(x, measured.t.shape[1], measured.shape, center, rscale, measured.recurrence, act.num_terms)
-    return measured if again is None else again
+    fold = BatchFold(measured, inputs, inputs.running_map((-1,)), None, unit_of(act), factor, repeat)
+    return normalized(x, measured, fold, weight, bias)

@@ -38,7 +38,7 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> T
         return None
     running = None
     if training and inputs is not None:
-        measured = measured_batch(act, x, shape, inputs, None, POWER, 1)
+        measured = measured_batch(act, x, shape, inputs, POWER, 1)
         if measured is None:
             return None
         inputs.update(*mean_and_var(measured, measured.t))

@@ -73,6 +73,28 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     # x, g, gx, shape, family, degree, rows, factor, position, gweight, gbias, table, state, threads
     "standardised_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 5, _INT),
+    # x, y, shape, family, degree, rows, factor, position, weight, bias, mean, var, batches, eps, the same of the input, renorm, unit,
+    # momentum, warm_up, about, table, state, threads
+    "normalise": (
+        *(_POINTER,) * 2,
+        *_SHAPE,
+        _INT,
+        _INT,
+        _LONG,
+        _DOUBLE,
+        *(_POINTER,) * 6,
+        _DOUBLE,
+        *(_POINTER,) * 3,
+        _DOUBLE,
+        _INT,
+        _DOUBLE,
+        _DOUBLE,
+        _INT,
+        *(_POINTER,) * 3,
+        _INT,
+    ),
+    # x, g, gx, shape, family, degree, rows, factor, position, gweight, gbias, eps, map, table, state, threads
+    "normalised_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 3, _DOUBLE, _INT, *(_POINTER,) * 2, _INT),
     # x, y, shape, form, numerator and denominator degree, rows of both, position, num, den, table, threads
     "sites_rational_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _INT, _LONG, _LONG, *(_POINTER,) * 4, _INT),
     # x, g, gx, shape, form, numerator and denominator degree, rows of both, position, gnum, gden, table, threads

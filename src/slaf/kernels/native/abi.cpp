@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "pool.hpp"
+#include "series_pass.hpp"
 
 namespace slaf {
 namespace {
@@ -47,72 +48,6 @@ const Kernels& kernels() {
 
 namespace {
 
-// Everything a family of polynomials needs before the first element: its derivative as a series in the same family, in float64.
-void slope_of(const float* coef, int family, int degree, double scale, float* out) {
-  double d[MAX_DEGREE + 2] = {};
-  if (family == 0) {
-    for (int j = 1; j <= degree; ++j) d[j - 1] = j * (double)coef[j];
-  } else {
-    for (int j = degree; j >= 1; --j) d[j - 1] = d[j + 1] + 2 * j * (double)coef[j];
-    d[0] *= 0.5;
-  }
-  if (degree == 0) out[0] = 0;
-  for (int j = 0; j < degree; ++j) out[j] = (float)(d[j] * scale);
-}
-
-struct Normalisation {
-  const float *center, *rscale;
-  float mid(int64_t k) const { return center ? center[k] : 0.0f; }
-  float scale(int64_t k) const { return rscale ? rscale[k] : 1.0f; }
-  void put(int64_t k, float* to) const { to[0] = mid(k), to[1] = scale(k); }
-};
-
-int slope_terms(int degree) { return degree > 1 ? degree : 1; }
-
-struct Forward : Pass {
-  const SeriesKernels* kernel;
-  int degree;
-  void row(const float* x, const float*, float* y, int64_t n, const float* r, double*) const override {
-    kernel->row_forward(x, y, n, r, degree, r[width - 2], r[width - 1]);
-  }
-  void column(const float* x, const float*, float* y, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
-    kernel->column_forward(x, y, m, ld, groups, degree, table);
-  }
-};
-
-struct Backward : Pass {
-  const SeriesKernels* kernel;
-  int degree;
-  void row(const float* x, const float* g, float* gx, int64_t n, const float* r, double* s) const override {
-    (writes ? kernel->row_backward : kernel->row_sums)(x, g, gx, n, r, degree, r[width - 2], r[width - 1], s);
-  }
-  void column(const float* x, const float* g, float* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    (writes ? kernel->column_backward : kernel->column_sums)(x, g, gx, m, ld, groups, degree, table, s);
-  }
-};
-
-struct Input : Pass {
-  RowInput* along;
-  ColumnInput* across;
-  int degree, degree_q;
-  void row(const float* x, const float* g, float* gx, int64_t n, const float* r, double*) const override {
-    along(x, g, gx, n, r, degree, r + slope_terms(degree), degree_q, r[width - 2], r[width - 1]);
-  }
-  void column(const float* x, const float* g, float* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
-    across(x, g, gx, m, ld, groups, degree, degree_q, table);
-  }
-};
-
-struct Moments : Pass {
-  const MomentKernels* kernel;
-  void row(const float* x, const float*, float*, int64_t n, const float* r, double* s) const override {
-    kernel->row(x, n, sums, r[0], r[1], s);
-  }
-  void column(const float* x, const float*, float*, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    kernel->column(x, m, ld, groups, sums, table, s);
-  }
-};
-
 struct Quotient : Pass {
   const RationalKernels* kernel;
   int m, count;
@@ -126,12 +61,6 @@ struct Quotient : Pass {
     else kernel->column_forward(x, out, h, ld, groups, m, count, limit, table);
   }
 };
-
-bool good_series(int family, int degree) { return (family == 0 || family == 1) && degree >= 0 && degree <= MAX_DEGREE; }
-
-const SeriesKernels* series_kernel(const Kernels& set, int family, int degree) {
-  return &set.series[family][degree <= set.unrolled ? degree : set.unrolled + 1];
-}
 
 // Σ g p'(u) and Σ g p'(u) u follow from the sums M_j = Σ g φ_j(u): p' and u·p' are series of at most the same degree.
 void slope_sums(const float* coef, int family, int degree, const double* m, double* plain, double* times_u) {
@@ -195,16 +124,7 @@ SLAF_EXPORT int slaf_threads_borrowed(void) { return borrowed(); }
 SLAF_EXPORT int slaf_series_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree,
                                     const float* coef, const float* center, const float* rscale, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !y || !coef || !good_series(family, degree)) return BAD_ARGUMENT;
-  return guarded([&](const Kernels& set) {
-    Forward p;
-    describe(p, x, nullptr, y, dtype, n, c, s, threads, degree + 3);
-    p.kernel = series_kernel(set, family, degree), p.degree = degree;
-    for (int64_t k = 0; k < c; ++k) {
-      memcpy(&p.rows[k * p.width], coef + k * (degree + 1), 4 * (degree + 1));
-      Normalisation{center, rscale}.put(k, &p.rows[k * p.width + degree + 1]);
-    }
-    drive(p, set);
-  });
+  return guarded([&](const Kernels& set) { run_forward(set, {dtype, n, c, s, threads}, x, y, {family, degree, coef, center, rscale}); });
 }
 
 SLAF_EXPORT int slaf_series_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
@@ -212,16 +132,7 @@ SLAF_EXPORT int slaf_series_backward(const void* x, const void* g, void* gx, int
                                      double* sum_gu, double* sum_guu, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !coef || !good_series(family, degree)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
-    Backward p;
-    const int terms = slope_terms(degree);
-    describe(p, x, g, gx, dtype, n, c, s, threads, terms + 2);
-    p.kernel = series_kernel(set, family, degree), p.degree = degree, p.sums = degree + 1, p.writes = gx != nullptr;
-    const Normalisation by{center, rscale};
-    for (int64_t k = 0; k < c; ++k) {
-      slope_of(coef + k * (degree + 1), family, degree, by.scale(k), &p.rows[k * p.width]);
-      by.put(k, &p.rows[k * p.width + terms]);
-    }
-    const std::vector<double> sums = drive(p, set);
+    const std::vector<double> sums = run_backward(set, {dtype, n, c, s, threads}, x, g, gx, {family, degree, coef, center, rscale});
     if (gcoef) memcpy(gcoef, sums.data(), 8 * sums.size());
     for (int64_t k = 0; k < c && (sum_gu || sum_guu); ++k)
       slope_sums(coef + k * (degree + 1), family, degree, &sums[k * (degree + 1)], sum_gu ? sum_gu + k : nullptr,
@@ -236,21 +147,7 @@ SLAF_EXPORT int slaf_series_backward_input(const void* x, const void* g, void* g
       degree_q >= MAX_MOMENTS)
     return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
-    Input p;
-    const int terms = slope_terms(degree);
-    describe(p, x, g, gx, dtype, n, c, s, threads, terms + degree_q + 3);
-    const bool full = family == 0 && degree > 0 && degree_q == 2 * degree - 1, line = degree_q == 1;
-    const SeriesKernels& kernel = *series_kernel(set, family, full || line ? degree : MAX_DEGREE);
-    p.along = line ? kernel.row_line : kernel.row_input, p.across = line ? kernel.column_line : kernel.column_input;
-    p.degree = degree, p.degree_q = degree_q;
-    const Normalisation by{center, rscale};
-    for (int64_t k = 0; k < c; ++k) {
-      float* to = &p.rows[k * p.width];
-      slope_of(coef + k * (degree + 1), family, degree, by.scale(k), to);
-      memcpy(to + terms, q + k * (degree_q + 1), 4 * (degree_q + 1));
-      by.put(k, to + terms + degree_q + 1);
-    }
-    drive(p, set);
+    run_input(set, {dtype, n, c, s, threads}, x, g, gx, {family, degree, coef, center, rscale}, degree_q, q);
   });
 }
 
@@ -258,13 +155,8 @@ SLAF_EXPORT int slaf_moments(const void* x, int dtype, int64_t n, int64_t c, int
                              const float* rscale, double* t, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !t || (family != 0 && family != 1) || count < 1 || count > MAX_MOMENTS) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
-    Moments p;
-    const int even = count + count % 2;
-    describe(p, x, nullptr, nullptr, dtype, n, c, s, threads, 2);
-    p.kernel = &set.moments[family][even <= 2 * set.unrolled ? even / 2 - 1 : set.unrolled], p.sums = even, p.writes = false;
-    for (int64_t k = 0; k < c; ++k) Normalisation{center, rscale}.put(k, &p.rows[k * 2]);
-    const std::vector<double> sums = drive(p, set);
-    for (int64_t k = 0; k < c; ++k) memcpy(t + k * count, &sums[k * even], 8 * count);
+    const std::vector<double> sums = run_moments(set, {dtype, n, c, s, threads}, x, family, count, center, rscale);
+    for (int64_t k = 0; k < c; ++k) memcpy(t + k * count, &sums[k * (count + count % 2)], 8 * count);
   });
 }
 

@@ -17,7 +17,6 @@ constexpr int64_t TILE = 16384;          // elements of a tile, the unit of work
 constexpr int64_t SUMS_SHARE = 64;       // elements of a tile of rows for every sum of a channel, at least
 constexpr int64_t PER_SPINNING = 16384;  // below, another thread costs more than it saves: those of OpenMP wait in a loop,
 constexpr int64_t PER_SLEEPING = 65536;  // those of our own pool have to be woken
-constexpr int64_t SHORT_ROW = 32;        // shorter rows are treated as columns
 constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until they are whole cache lines
 constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
 constexpr int64_t COLUMN_TILE = 65536;   // elements of a tile of columns: with fewer, their sums take too much memory
@@ -107,6 +106,7 @@ void run_row(const Access& a, int64_t offset, int64_t n, const float* parameters
 
 std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s) {
   const Pass& p = a.p;
+  const int64_t pitch = p.pitch ? p.pitch : c * s;
   const int64_t pieces = up(s, TILE), fit = std::max<int64_t>(1, TILE / s);
   const int64_t enough = up(SUMS_SHARE * p.sums, s);  // samples a tile, so that the sums take little memory beside them
   const int64_t samples = std::min(n, std::max(enough, fit >= c ? fit / c : up(1024, s))), channels = std::min(c, std::max<int64_t>(1, fit / samples));
@@ -118,7 +118,7 @@ std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s)
     const int64_t start = piece * TILE, length = std::min(TILE, s - start);
     for (int64_t i = nt * samples; i < std::min(n, (nt + 1) * samples); ++i)
       for (int64_t k = ct * channels; k < std::min(c, (ct + 1) * channels); ++k)
-        run_row(a, (i * c + k) * s + start, length, p.rows.data() + k * p.width, partial.data() + ((nt * pieces + piece) * c + k) * p.sums,
+        run_row(a, i * pitch + k * s + start, length, p.rows.data() + k * p.width, partial.data() + ((nt * pieces + piece) * c + k) * p.sums,
                 buffers);
   });
   return added(partial, n_tiles * pieces, c * p.sums);
@@ -310,7 +310,7 @@ std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64
 
 std::vector<double> drive(const Pass& p, const Kernels& kernels) {
   const Access a{p, kernels};
-  if (p.c == 1) return drive_rows(a, 1, 1, p.n * p.s);
+  if (p.c == 1 && p.pitch == 0) return drive_rows(a, 1, 1, p.n * p.s);
   if (p.rowwise && p.s < LONG_ROW) return drive_collected(a, p.n, p.c, p.s);
   if (p.s >= SHORT_ROW) return drive_rows(a, p.n, p.c, p.s);
   return drive_columns(a, columns_of(p.n, p.c, p.s));

@@ -8,6 +8,8 @@
 
 namespace slaf {
 
+constexpr int64_t SHORT_ROW = 32;  // shorter rows are treated as columns
+
 enum Dtype { FLOAT32 = 0, BFLOAT16 = 1, FLOAT16 = 2 };
 
 // One elementwise pass. What the kernels need of a channel stands in ``rows``: c rows of ``width`` floats.
@@ -17,6 +19,7 @@ struct Pass {
   void* out;      // null where not wanted
   int dtype;
   int64_t n, c, s;
+  int64_t pitch = 0;  // elements from sample to sample, where these are some channels of a tensor; only for s of SHORT_ROW or more
   int threads;
   std::vector<float> rows;
   int width;

@@ -1,24 +1,16 @@
 // A series at the standardised input of a training batch, s = (x - center)·rscale with both made of the batch's mean and variance: the
 // statistics in one call, the gradients in one. In between lies slaf_series_forward on the table that the first has filled.
-#include <cmath>
-
+#include "batch.hpp"
 #include "sites.hpp"
 
 using namespace slaf;
 
 namespace {
 
-// The moments hold their digits where the batch's mean and variance lie so near to what they were taken about; see learnable/fused.py.
-constexpr double FAR = 1.0, SMALL = 0.04, LARGE = 6.0, CONSTANT = 1e-12;
-constexpr int INACCURATE = 3;
-
 // What backward needs of a site: with the gradients of center and rscale, d/dvar = by_center·gcenter + by_rscale·grscale.
 struct Site {
   double rscale, offset, by_center, by_rscale;  // offset: center - mean
 };
-
-// As Tensor.lerp_.
-float moved(float from, float to, float weight) { return weight < 0.5f ? from + weight * (to - from) : to - (to - from) * (1 - weight); }
 
 struct Batch {
   double mean, var;  // of x; var as it comes, below 0 by rounding
@@ -47,23 +39,21 @@ SLAF_EXPORT int slaf_standardise(const void* x, int dtype, int64_t n, int64_t c,
     const double share = (double)(n * s);
     std::vector<Batch> batch(c);
     for (int64_t k = 0; k < c; ++k) {
-      const double first = t[2 * k] / share, phi = t[2 * k + 1] / share, second = family == 0 ? phi : (phi + 1) / 2;
-      const double square = first * first, spread = second - square, unit2 = unit * unit;
-      const bool near = square <= FAR * spread && spread >= SMALL * unit2 && spread <= LARGE * unit2;
-      if (!near && !(second <= CONSTANT * unit2)) return INACCURATE;
+      const double first = t[2 * k] / share, phi = t[2 * k + 1] / share, spread = second_moment(family, phi) - first * first;
+      if (!accurate(family, first, phi, unit)) return INACCURATE;
       batch[k] = {middle[k] + first / scale[k], spread / ((double)scale[k] * scale[k])};
     }
     *batches += 1;
-    const float newest = warm_up ? std::max(1.0f / (float)*batches, (float)momentum) : (float)momentum;
+    const float share_of_it = newest(*batches, momentum, warm_up);
     Site* sites = reinterpret_cast<Site*>(state);
     for (int64_t site = 0; site < c; ++site) {
       const int64_t k = place(site);
       const Batch& of = batch[k];
-      const double size = std::max(of.var, 0.0), std = std::sqrt(size + eps), half = of.var >= 0 ? 0.5 / std : 0.0;
-      mean[site] = moved(mean[site], (float)of.mean, newest), var[site] = moved(var[site], (float)size, newest);
-      const double center = renorm ? mean[site] : of.mean, own = renorm ? std::sqrt(var[site] + eps) : std;
-      sites[k] = {unit / own, center - of.mean, renorm ? (center - of.mean) / std * half : 0.0, -unit / (own * std) * half};
-      middle[k] = (float)center, scale[k] = (float)(unit / own);
+      mean[site] = moved(mean[site], (float)of.mean, share_of_it);
+      var[site] = moved(var[site], (float)std::max(of.var, 0.0), share_of_it);
+      const InputMap map(of.mean, of.var, renorm, mean[site], var[site], eps, unit);
+      sites[k] = {map.rscale, map.offset, map.by_center, map.by_rscale};
+      middle[k] = (float)map.center, scale[k] = (float)map.rscale;
     }
     b.to_table(bias, table), w.to_table(weight, table);
     return (int)OK;
