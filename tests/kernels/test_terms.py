@@ -141,10 +141,11 @@ def test_gradients_are_differentiable(spec):
     close(got, second(lambda u: dense(exact, u), exact, torch.float64), 2e-3)
 
 
-@pytest.mark.parametrize("size", [(8, 40, 24, 24), (32, 70, 8, 9), (300, 300), (4, 24, 40, 60)])
+@pytest.mark.parametrize("size", [(8, 40, 24, 24), (32, 70, 8, 9), (300, 300), (4, 24, 40, 60), (9, 66, 80, 90)])
 def test_any_number_of_threads_gives_the_same_bits(size):
     torch.manual_seed(5)
-    act = slaf.make("slaf(basis=power, degree=5, share=channel, normalize=batch)", num_channels=size[1])
+    spec = "slaf(basis=power, degree=5, share=channel, normalize=batch)"
+    act = slaf.make(spec, num_channels=size[1])
     x, g, found, before = torch.randn(size), torch.randn(size), [], torch.get_num_threads()
     try:
         for count in (1, 2, 3):
@@ -155,8 +156,12 @@ def test_any_number_of_threads_gives_the_same_bits(size):
         torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
-    exact = copy.deepcopy(act).double()
-    close(found[0][:4], gradients(lambda v: dense(exact, v), exact, x.double(), g.double()), 1e-4)
+    few = slaf.make(spec, num_channels=3).double()
+    few.load_state_dict({k: v[:3] if v.dim() else v for k, v in act.state_dict().items()})
+    x, g = x[:, :3].double(), g[:, :3].double()
+    want = gradients(lambda v: dense(few, v), few, x, g)
+    y, gx, gweight, gbias = found[0][:4]
+    close((y[:, :3], gx[:, :3], gweight[:3], gbias[:3]), want, 1e-4)
 
 
 def test_what_is_refused_changes_nothing(calls):

@@ -1,7 +1,7 @@
 // A series whose terms are standardised by the statistics of a training batch, see fold.hpp: one call forward, one backward.
 //
-// Channels are taken a few at a time, so that they are still in cache when they are read again: for the moments, then for the output;
-// for the sums, then for the gradient of the input.
+// A tensor that no cache holds is taken a few channels at a time, so that they are still near when they are read again: for the moments,
+// then for the output; for the sums, then for the gradient of the input.
 #include <atomic>
 
 #include "batch.hpp"
@@ -13,8 +13,9 @@
 namespace slaf {
 namespace {
 
-constexpr int64_t NEARBY = 32768;     // elements of a few channels
-constexpr int64_t LONG_RUN = 512;     // of a sample that are taken together, at least: hardware prefetches along them
+constexpr int64_t BEYOND = 1 << 22;   // elements of such a tensor; of a smaller one the strides of a few channels cost more than they save
+constexpr int64_t NEARBY = 1 << 16;   // elements of a few channels
+constexpr int64_t LONG_RUN = 2048;    // of a sample that are taken together, at least: hardware prefetches along them
 constexpr int64_t MANY = 8;           // fewer parts are not worth a thread each, and every pass has all threads
 constexpr int64_t TOGETHER = 64;      // sites that are folded by one thread
 
@@ -49,7 +50,7 @@ template <class F>
 void by_parts(const Tensors& w, F body) {
   const Extent& e = w.extent;
   const int64_t width = std::max(NEARBY / (e.n * e.s), (LONG_RUN + e.s - 1) / e.s), parts = (e.c + width - 1) / width;
-  if (e.s < SHORT_ROW || parts < MANY) return body(Part{w, 0, e.c, e.threads});
+  if (e.n * e.c * e.s < BEYOND || e.s < SHORT_ROW || parts < MANY) return body(Part{w, 0, e.c, e.threads});
   parallel(parts, e.threads, e.threads, [&](int64_t i) { body(Part{w, i * width, std::min(e.c, (i + 1) * width), 1}); });
 }
 
