@@ -62,6 +62,10 @@ class Measured:
     layout: Layout
     family: int
 
+    def accurate(self, unit: float) -> bool:
+        """Whether mean and variance of x, from two moments, hold their digits; u is ``unit`` times standard."""
+        return raw.accurate(self.t, self.family, unit)
+
 
 def measure(
     x: Tensor, count: int, shape: tuple[int, ...], center: Tensor, rscale: Tensor, recurrence: Recurrence, degree: int

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .standardised import Kept
 
 __all__ = [
+    "accurate",
     "bumps_backward",
     "bumps_forward",
     "bumps_input",
@@ -181,6 +182,12 @@ def sites_series_backward(
         gweight.data_ptr(), gbias.data_ptr(), table.data_ptr(), threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
+
+
+def accurate(t: Tensor, family: int, unit: float) -> bool:
+    """Whether no digits are lost between t (sites, 2), the means of φ_1 and φ_2, and the variances; u is ``unit`` times standard."""
+    t = t.contiguous()
+    return call("accurate", family, len(t), t.data_ptr(), unit)
 
 
 def standardise(

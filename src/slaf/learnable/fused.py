@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from slaf.kernels.normalized import QUIET, Measured, measure, normalized, own_map
+from slaf.kernels.normalized import Measured, measure, normalized, own_map
 from slaf.kernels.persite import series_of_sites
 from slaf.kernels.recurrence import Recurrence
 from slaf.kernels.standardised import Kept, standardised
 from slaf.kernels.terms import KeptTerms, normalised_terms
 
-from .fused_fold import BatchFold, mean_and_var, second_moment
+from .fused_fold import BatchFold, mean_and_var
 from .statistics import InputStatistics, TermStatistics
 
 if TYPE_CHECKING:
     from .slaf import SLAF
 
 __all__ = ["evaluated", "measured_batch", "trained", "unit_of"]
-
-FAR, SMALL, LARGE, CONSTANT = 1.0, 0.04, 6.0, 1e-12
-"""Moments hold their digits where the batch's mean lies within ``FAR`` of its variance from where they were taken, and that variance
-between ``SMALL`` and ``LARGE`` of the unit; or where the channel is constant and lies there."""
 
 
 def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
@@ -123,21 +119,10 @@ def measured_batch(
     unit = unit_of(act)
     center, rstd = inputs.frozen()
     measured = measure(x, 2, shape, center, rstd * unit, recurrence, degree)
-    if measured is None or _accurate(measured, unit):
+    if measured is None or measured.accurate(unit):
         return measured
     center, std = own_map(x, shape)
     return measure(x, 2, shape, center, unit / std, recurrence, degree)
-
-
-@QUIET
-def _accurate(measured: Measured, unit: float) -> bool:
-    """Whether no digits are lost between the moments and the variances."""
-    mean = measured.t[:, 0].numpy() / unit
-    second = second_moment(measured, measured.t).numpy() / unit**2
-    square = mean * mean
-    var = second - square
-    near = (square <= FAR * var) & (var >= SMALL) & (var <= LARGE)
-    return bool((near | (second <= CONSTANT)).all())
 
 
 def _folded(act: SLAF, x: Tensor, measured: Measured) -> Tensor:

@@ -52,6 +52,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "sites_series_forward": (_POINTER, _POINTER, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 6, _INT),
     # x, g, gx, shape, family, degree, rows, factor, position, gweight, gbias, table, threads
     "sites_series_backward": (*(_POINTER,) * 3, *_SHAPE, _INT, _INT, _LONG, _DOUBLE, *(_POINTER,) * 4, _INT),
+    # family, c, t, unit
+    "accurate": (_INT, _LONG, _POINTER, _DOUBLE),
     # x, shape, family, degree, rows, factor, position, weight, bias, mean, var, batches, momentum, warm_up, renorm, eps, unit, table,
     # state, threads
     "standardise": (

@@ -18,6 +18,13 @@ struct Batch {
 
 }  // namespace
 
+// Whether the moments hold their digits at all sites: 0, or 3. t: (c, 2), the means of φ_1 and φ_2. unit: u over the standardised input.
+SLAF_EXPORT int slaf_accurate(int family, int64_t c, const double* t, double unit) {
+  for (int64_t k = 0; k < c; ++k)
+    if (!accurate(family, t[2 * k], t[2 * k + 1], unit)) return INACCURATE;
+  return OK;
+}
+
 // Counts the batch in ``mean``, ``var`` and ``batches`` with weight max(1/batches if warm_up, momentum), and fills table, c·(degree + 3)
 // floats, and state, 4c doubles. renorm: by the running statistics, gradients through the batch's. unit: u over the standardised input.
 // Returns 3, and has changed nothing, where the running statistics are too far from the batch's to take its moments about them.
