@@ -265,3 +265,15 @@ def test_prediction_takes_large_rows_in_small_batches():
         seen.clear()
         assert predict(Counts(), torch.zeros(shape)).shape == (shape[0], 1)
         assert max(seen) == largest
+
+
+def test_the_vision_transformer_reads_square_images_in_patches(tmp_path):
+    study = find_study("mnist-vision", {"data": str(idx(tmp_path))})
+    budget = {**study.budgets["smoke"], "steps": 4, "width": 8, "hidden": 16}
+    data = study.data(0, budget)
+    model = study.build(lambda *_: nn.GELU(), data)
+    assert model.positions.shape == (4, 8)  # 8×8 pixels in patches of 4×4
+    assert study.train(model, data, budget, 0, None).finite
+    assert 0 <= study.metrics(model, data)["accuracy"] <= 1
+    with pytest.raises(SlafError, match="patch must be the side of squares that tile a square image; got 3 for 8×8"):
+        study.data(0, {**budget, "patch": 3})
