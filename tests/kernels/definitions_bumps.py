@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from statistics_majorant import beside, reaches_channel, size_of, standardised, trains
 from torch import Tensor
 
+from slaf.learnable.fused_bumps import _grid
+
 
 def bumps(act: Any, x: Tensor, theta: Mapping[str, Tensor], minus: float, at: Tensor) -> Tensor:
     """s·(b + Σ a_k exp(-t_k²/2)), t_k = (u - c_k)/w: c_k uniform on [-1, 1], w spacings; u standardised, by ``interval`` or as it comes.
@@ -54,9 +56,13 @@ def _steps(act: Any) -> int:
     return 24 + 6 * act.num_terms
 
 
+def _takes(act: Any, x: Tensor) -> bool:  # noqa: ARG001
+    return _grid(act) is not None
+
+
 BUMPS = {
     "gaussians": Kernel(
-        _specs(("input=identity", "input=batch", "interval=(-2.0,1.0)")), bumps, _steps, needs="channels", prepare=evaluated
+        _specs(("input=identity", "input=batch", "interval=(-2.0,1.0)")), bumps, _steps, needs="channels", prepare=evaluated, takes=_takes
     ),
     "gaussians, standardised": Kernel(
         _specs(("input=affine", "input=batch")),
@@ -66,5 +72,6 @@ BUMPS = {
         needs="channels",
         prepare=with_input_statistics,
         reaches=reaches_channel,
+        takes=_takes,
     ),
 }

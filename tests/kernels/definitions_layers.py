@@ -40,6 +40,7 @@ POLYNORM = {
         values=(*STATISTICAL, "large"),
         needs="batch",
         reaches=lambda act, bad: bad.any(act.normalized_dim, keepdim=True).expand(bad.shape),
+        takes=lambda act, x: act._fused(x.movedim(act.normalized_dim, -1)) is not None,
         arguments=lambda case: (f"normalized_dim={case.channel_dim}", {}),
     )
 }
