@@ -155,7 +155,8 @@ def compare(kernel: Kernel, act: Any, x: Tensor, case: Case, got: Found) -> None
     for name, (value, right, bound) in at_all.items():
         if value is None:
             continue
-        fits = bound < (min(OVERFLOW, LARGEST[x.dtype]) if kernel.one_dtype else OVERFLOW)  # then a half type's channels of a group do not overflow
+        # a half type's channels of a group are rounded, and may overflow, before they are added
+        fits = bound < (min(OVERFLOW, LARGEST[x.dtype]) if kernel.one_dtype else OVERFLOW)
         ok = inside if name in ("y", "x") else ~reduced(~inside, value, act) & fits
         more = 0 if name in ("y", "x") else 4 * min(x.numel(), 2048) ** 0.5
         if kernel.one_dtype and name not in ("y", "x"):  # a half type's channels of a group are rounded before they are added
