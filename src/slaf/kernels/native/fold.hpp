@@ -1,6 +1,7 @@
 // Terms of a polynomial family, each standardised by its own mean and variance over a batch, as one series: by the moments of the input
 // alone, since products of terms are sums of terms. In float64, for the sites of one vector side by side; nothing crosses its lanes.
 #pragma once
+#include <algorithm>
 #include <cmath>
 
 #include "kernels.hpp"
@@ -35,6 +36,16 @@ struct Family {
 };
 
 constexpr double RELATIVE_FLOOR = 1e-10, ABSOLUTE_FLOOR = 1e-30;  // of a term's second moment; see learnable/statistics.py
+
+// Whether φ_k(α u + β), k ≤ degree, as a series in u has no coefficients that cancel. unit: α u + β over the standardised input. Chebyshev's
+// grow by the power of a + √(a² - 1), a > 1 what the interval [-1, 1] of either place is in the other; CANCELLED is that part of the digits.
+constexpr double CANCELLED = 32.0;
+inline bool same_place(int family, int degree, double alpha, double beta, double unit) {
+  const double shift = std::fabs(beta);
+  if (family == 0) return alpha > 0.5 && alpha < 2 && shift < unit;
+  const double reach = std::max(alpha + shift, (1 + shift) / alpha);
+  return alpha > 0 && degree * std::log(reach + std::sqrt(reach * reach - 1)) < std::log(CANCELLED);
+}
 
 // Term k is φ_k(α u + β), with t_j the means of φ_j(u), t_0 = 1.
 struct TermFold {

@@ -170,8 +170,7 @@ struct Normalising {
     next_inputs.count(inputs, i, 0, mean, std::max(var, 0.0));
     const InputMap by(mean, var, settings.renorm, next_inputs.mean[i], next_inputs.var[i], inputs.eps, settings.unit);
     state.home(k) = {m, s, by.center, by.rscale, by.by_center, by.by_rscale};
-    const double ratio = by.rscale / s, shift = (m - by.center) * by.rscale / settings.unit;
-    return ratio > 0.5 && ratio < 2 && std::fabs(shift) < FAR;
+    return same_place(settings.family, 2 * settings.degree, by.rscale / s, (m - by.center) * by.rscale, settings.unit);
   }
 
   void fold(int64_t first, int64_t last) const {
