@@ -277,6 +277,7 @@ def site(tmp_path_factory):
     return out
 
 
+@pytest.mark.xdist_group("site")
 def test_the_site_has_a_page_for_every_entry(site):
     assert {p.stem for p in (site / "gallery").glob("*.html")} == {*slaf.list(), "index"}
     gallery = (site / "gallery" / "index.html").read_text(encoding="utf-8")
@@ -284,6 +285,7 @@ def test_the_site_has_a_page_for_every_entry(site):
     assert example("relu") == "relu"
 
 
+@pytest.mark.xdist_group("site")
 def test_every_link_leads_somewhere_and_nothing_comes_from_elsewhere(site):
     found = {path: Links(path) for path in site.rglob("*.html")}
     for path, links in found.items():
