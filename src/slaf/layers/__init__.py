@@ -3,6 +3,6 @@ live in ``slaf.zoo`` and learned ones in ``slaf.learnable``. Imports bases, core
 """
 
 from .grkan import GRKANMLP, GRKANLinear
-from .kan import KANConv1d, KANConv2d, KANConv3d, KANLinear
+from .kan import AFKANLinear, KANConv1d, KANConv2d, KANConv3d, KANLinear, SelectableKAN
 
-__all__ = ["GRKANMLP", "GRKANLinear", "KANConv1d", "KANConv2d", "KANConv3d", "KANLinear"]
+__all__ = ["GRKANMLP", "AFKANLinear", "GRKANLinear", "KANConv1d", "KANConv2d", "KANConv3d", "KANLinear", "SelectableKAN"]

@@ -5,6 +5,7 @@
 see it as ``network.py`` does; ``symbolic/`` holds the functions an edge may become and the layer of such edges.
 """
 
+from .af_kan import AFKANLinear
 from .conv import KANConv1d, KANConv2d, KANConv3d
 from .converted import from_mlp
 from .expression import expressions
@@ -14,11 +15,13 @@ from .linear import KANLinear
 from .network import Scores, scores
 from .plot import plot
 from .prune import Pruned, prune
+from .selectable import SelectableKAN
 from .symbolic import LIBRARY, Fit, SymbolicKANLinear, Tuned, tune
 from .symbolify import Symbolified, snap, suggest, symbolify
 
 __all__ = [
     "LIBRARY",
+    "AFKANLinear",
     "Fit",
     "KANConv1d",
     "KANConv2d",
@@ -27,6 +30,7 @@ __all__ = [
     "KANLinear",
     "Pruned",
     "Scores",
+    "SelectableKAN",
     "SymbolicKANLinear",
     "Symbolified",
     "Tuned",

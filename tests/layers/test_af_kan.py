@@ -1,0 +1,136 @@
+"""AFKANLinear against a transcription of its formulas in float64."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import slaf
+from slaf.layers import AFKANLinear
+
+
+def features(layer, x, formula):
+    g, k = layer.grid, layer.order
+    s = torch.tensor([j / g for j in range(-k, g)], dtype=torch.float64)
+    e = s + (k + 1) / g
+    silu = nn.functional.silu
+    a = formula(silu(x[..., None] - s), silu(e - x[..., None]))
+    a = a / a.norm()
+    return (a - a.min()) / (a.max() - a.min())
+
+
+def test_the_grid_of_the_paper():
+    layer = AFKANLinear(4, 2, grid=3, order=3)
+    torch.testing.assert_close(layer.start, torch.tensor([-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3]))
+    torch.testing.assert_close(layer.end, torch.tensor([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2]))
+
+
+@pytest.mark.parametrize(
+    ("combine", "formula"),
+    [
+        ("quad1", lambda u, v: (u * v) ** 2),
+        ("quad2", lambda u, v: u * v + u**2 + v**2),
+        ("sum", lambda u, v: u + v),
+        ("prod", lambda u, v: u * v),
+        ("sum_prod", lambda u, v: u + v + u * v),
+        ("cubic1", lambda u, v: (u + v) * (u**2 + v**2)),
+        ("cubic2", lambda u, v: u**3 * v**3),
+    ],
+)
+def test_global_attention_is_its_formula(combine, formula):
+    layer = AFKANLinear(5, 3, combine=combine, dtype=torch.float64)
+    x = torch.randn(7, 5, dtype=torch.float64)
+    a = features(layer, x, formula)
+    torch.testing.assert_close(layer.features(x), a)
+    score = (a @ layer.score.weight[0] + layer.score.bias) / 5**0.5
+    w = score.exp() / score.exp().sum(1, keepdim=True)
+    z = (a * w[..., None]).sum(-1)
+    z = (z - z.mean(1, keepdim=True)) / (z.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(layer(x), nn.functional.silu(z) @ layer.weight.T)
+
+
+def test_spatial_attention_is_its_formula():
+    layer = AFKANLinear(5, 3, reduce="spatial_attention", norm=None, dtype=torch.float64)
+    x = torch.randn(4, 5, dtype=torch.float64)
+    a = layer.features(x)
+    padded = nn.functional.pad(a, (0, 0, 1, 1))
+    score = sum(padded[:, i : i + 5] * layer.score.weight[:, 0, i] for i in range(3)) + layer.score.bias
+    w = torch.softmax(score / 5**0.5, -1)
+    torch.testing.assert_close(layer(x), nn.functional.silu((a * w).sum(-1)) @ layer.weight.T)
+
+
+def test_features_lie_in_the_unit_interval_and_a_constant_is_zero():
+    layer = AFKANLinear(6, 2)
+    a = layer.features(torch.randn(3, 4, 6))
+    assert (a.min(), a.max()) == (0, 1)
+    layer.start.data.zero_()
+    layer.end.data.zero_()
+    assert layer.features(torch.zeros(3, 6)).eq(0).all()
+    assert layer(torch.zeros(3, 6)).isfinite().all()
+
+
+def test_over_a_sample_nothing_depends_on_the_others():
+    x = torch.randn(8, 6)
+    for scale_over, alone in (("sample", True), ("batch", False)):
+        layer = AFKANLinear(6, 2, scale_over=scale_over)
+        assert torch.allclose(layer(x)[:1], layer(x[:1]), atol=1e-6) is alone
+
+
+def test_attention_sums_to_one_and_the_temperature_is_one_at_least():
+    layer = AFKANLinear(6, 2)
+    a = layer.features(torch.randn(3, 6))
+    torch.testing.assert_close(layer.attention(a).sum(-2), torch.ones(3, 1))
+    layer.temperature.data.fill_(0.01)
+    cold = layer.attention(a)
+    layer.temperature.data.fill_(1.0)
+    torch.testing.assert_close(cold, layer.attention(a))
+
+
+def test_as_many_parameters_as_the_paper_counts():
+    assert sum(p.numel() for p in AFKANLinear(784, 64, grid=3, order=3).parameters()) == 51_764
+
+
+@pytest.mark.parametrize("reduce", ["global_attention", "spatial_attention", "linear"])
+def test_gradients_dtypes_export_and_state(reduce):
+    layer = AFKANLinear(4, 3, grid=2, order=1, reduce=reduce)
+    wide = copy.deepcopy(layer).double()
+    assert torch.autograd.gradgradcheck(wide, (torch.randn(2, 4, dtype=torch.float64, requires_grad=True),))
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), layer(x))
+    torch.testing.assert_close(torch.func.vmap(layer)(x[None])[0], layer(x))
+    assert copy.deepcopy(layer).bfloat16()(x.bfloat16()).dtype is torch.bfloat16
+    other = AFKANLinear(4, 3, grid=2, order=1, reduce=reduce)
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other(x), layer(x))
+
+
+def test_it_learns():
+    torch.manual_seed(0)
+    x = torch.rand(256, 2) * 2 - 1
+    y = (x[:, :1] * x[:, 1:]).sign()
+    net = nn.Sequential(AFKANLinear(2, 16, scale_over="sample", norm=None), AFKANLinear(16, 1, scale_over="sample"))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(150):
+        loss = nn.functional.soft_margin_loss(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (net(x).sign() == y).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"combine": "quad3"}, "combine"),
+        ({"reduce": "mean"}, "reduce"),
+        ({"norm": "group"}, "norm"),
+        ({"scale_over": "all"}, "scale_over"),
+        ({"grid": 0}, "grid"),
+    ],
+)
+def test_arguments_that_are_refused(arguments, message):
+    with pytest.raises(slaf.SlafError, match=message):
+        AFKANLinear(4, 2, **arguments)
+    with pytest.raises(slaf.SlafError, match="takes an input"):
+        AFKANLinear(4, 2)(torch.randn(3, 5))
