@@ -23,7 +23,7 @@ hide: [toc]
 # Gallery
 
 {count} activations, each with its facts, its numbers and what the [contract](../contract.md) found. Which one to take:
-[how to choose](../choose.md).
+[how to choose](../choose.md). Dense layers, convolutions and blocks of learned functions have a [page of their own](../layers.md).
 """
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from slaf.core import SlafError, activations, names, nearest
 
-from . import contract, entry, gallery, speed
+from . import contract, entry, gallery, layers, speed
 
 __all__ = ["fill", "generated"]
 
@@ -16,11 +16,11 @@ _ASKED = re.compile(r"<!-- slaf: (\w+) -->")
 
 
 def generated(only: Iterable[str] | None = None) -> dict[str, str]:
-    """The gallery and a page for each activation (or for those in ``only``), as Markdown by path."""
+    """The gallery, a page for each activation (or for those in ``only``) and one of all layers, as Markdown by path."""
     chosen = names() if only is None else list(only)
     results, costs = contract.load("contract.json"), contract.load("cost.json")
     pages = {f"gallery/{name}.md": entry.page(name, results, costs) for name in chosen}
-    return {"gallery/index.md": gallery.page(chosen, results)} | pages
+    return {"gallery/index.md": gallery.page(chosen, results), "layers.md": layers.page()} | pages
 
 
 def fill(markdown: str, path: str) -> str:

@@ -283,6 +283,8 @@ def test_the_site_has_a_page_for_every_entry(site):
     gallery = (site / "gallery" / "index.html").read_text(encoding="utf-8")
     assert gallery.count('class="slaf-card"') == len(slaf.list())
     assert example("relu") == "relu"
+    layers = (site / "layers.html").read_text(encoding="utf-8")
+    assert all(f'<h2 id="{name.lower()}">' in layers for name in slaf.layers.__all__)
 
 
 @pytest.mark.xdist_group("site")

@@ -105,6 +105,10 @@ class GRKANMLP(nn.Module):
     Shapes: (…, features) → (…, features).
 
     Source: as :class:`GRKANLinear`.
+
+    Example:
+        >>> slaf.layers.GRKANMLP(64, 128)(torch.randn(2, 10, 64)).shape
+        torch.Size([2, 10, 64])
     """
 
     def __init__(

@@ -40,6 +40,12 @@ class _KANConv(KANLayer):
 
     Raises:
         SlafError: an argument that is not allowed, or an input that does not fit.
+
+    Source: as :class:`KANLinear`.
+
+    Example:
+        >>> slaf.layers.KANConv2d(3, 8, kernel_size=3, padding=1)(torch.randn(2, 3, 16, 16)).shape
+        torch.Size([2, 8, 16, 16])
     """
 
     dims: ClassVar[int]
