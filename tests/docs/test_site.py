@@ -124,7 +124,7 @@ def test_pages_need_no_edit_for_a_new_entry():
     slaf.activation(facts)(lambda x: 2 * x)
     try:
         made = pages.generated(["markup_of_mine", "relu"])
-        assert set(made) == {"gallery/index.md", "gallery/markup_of_mine.md", "gallery/relu.md"}
+        assert set(made) == {"gallery/index.md", "gallery/markup_of_mine.md", "gallery/relu.md", "layers.md"}
         for page in made.values():
             assert "<img" not in page
             assert "</style><b>" not in page
