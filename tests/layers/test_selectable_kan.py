@@ -31,7 +31,7 @@ def test_one_hot_is_that_member_and_so_is_what_is_kept():
     assert torch.equal(masked, member(x))
     assert torch.equal(kept(x), masked)
     assert kept.names == ["rbf"]
-    assert sum(p.numel() for p in kept.parameters()) == 1 + sum(p.numel() for p in member.parameters())
+    assert sum(p.numel() for p in kept.parameters()) == sum(p.numel() for p in member.parameters())
 
 
 def test_keep_by_threshold():

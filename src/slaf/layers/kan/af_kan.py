@@ -47,13 +47,13 @@ class AFKANLinear(nn.Module):
             out for a sample depends on the others, in evaluation too; or over each ``"sample"``. (The division by a norm before it, which
             the authors' code has, cancels.) Where all are equal they become 0.
 
-    Shapes: (…, in_features) → (…, out_features), dtype kept; with ``norm="batch"`` (batch, in_features).
+    Shapes: (…, in_features) → (…, out_features), the dtype of both must be one; with ``norm="batch"`` (batch, in_features).
 
     Raises:
         SlafError: an argument that is not allowed, or an input that does not fit.
 
     Source: Ta and Tran (2025), arXiv:2503.06112, and the authors' code for the reductions and the absence of a bias; the numbers in its
-    tables are [unconfirmed]. Their models use global attention whatever reduction is asked for.
+    tables are [unconfirmed], which parts matter is [secondary]. Their models use global attention whatever reduction is asked for.
 
     Example:
         >>> slaf.layers.AFKANLinear(64, 10)(torch.randn(32, 64)).shape

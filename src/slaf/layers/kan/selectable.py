@@ -37,7 +37,7 @@ class SelectableKAN(nn.Module):
 
     Attributes:
         members: the layers, in the order of ``names``.
-        selector: (members,), 0 at the start.
+        selector: (members,), 0 at the start; ``None`` where one member is left.
 
     Shapes: those of the members.
 
@@ -45,8 +45,8 @@ class SelectableKAN(nn.Module):
         SlafError: no pool, another class of layers, or an argument that a member does not allow.
 
     Source: Yang et al. (2024), arXiv:2408.08338. The selection is [secondary] and its exact parametrisation [unconfirmed], as no code for
-    it is published: here one softmax selects for the
-    layer, not one for every output.
+    it is published: here one softmax selects for the layer, not one for every output. Members are layers over slaf's bases, without the
+    squashing and the norms of the authors' layers. Their architectures, data sets and numbers are [unconfirmed].
 
     Example:
         >>> net = slaf.layers.SelectableKAN(slaf.layers.KANLinear, 4, 3)
@@ -64,21 +64,25 @@ class SelectableKAN(nn.Module):
         self.names = list(pool)
         self.members = nn.ModuleList(layer(*sizes, basis=name, **{**options, **own}) for name, own in pool.items())  # type: ignore[misc]
         made = next(self.members[0].parameters())
-        self.selector = nn.Parameter(made.new_zeros(len(pool)))
+        self.selector = nn.Parameter(made.new_zeros(len(pool))) if len(pool) > 1 else None
 
     def reset_parameters(self) -> None:
         """Every member anew, no preference."""
         for member in self.members:
             member.reset_parameters()  # type: ignore[operator]
-        nn.init.zeros_(self.selector)
+        if self.selector is not None:
+            nn.init.zeros_(self.selector)
 
     @property
     def selection(self) -> dict[str, float]:
         """w by basis."""
-        return dict(zip(self.names, self.selector.detach().softmax(0).tolist(), strict=True))
+        return dict(zip(self.names, self._weights().tolist(), strict=True))
+
+    def _weights(self) -> Tensor:
+        return torch.ones(1) if self.selector is None else self.selector.detach().softmax(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(self.members) == 1:
+        if self.selector is None:
             return self.members[0](x)
         outputs = [member(x) for member in self.members]
         weights = self.selector.softmax(0).to(outputs[0].dtype)
@@ -96,12 +100,14 @@ class SelectableKAN(nn.Module):
             raise SlafError(f"best must be a positive integer; got {best!r}")
         if not 0 <= threshold <= 1:
             raise SlafError(f"threshold must be from 0 to 1; got {threshold!r}")
-        weights = self.selector.detach().softmax(0)
+        weights = self._weights()
         order = weights.argsort(descending=True, stable=True).tolist()
         stay = sorted(i for rank, i in enumerate(order[:best]) if rank == 0 or weights[i] >= threshold)
         self.names = [self.names[i] for i in stay]
         self.members = nn.ModuleList(self.members[i] for i in stay)
-        self.selector = nn.Parameter(self.selector.detach()[stay], requires_grad=self.selector.requires_grad)
+        if self.selector is not None:
+            given = self.selector
+            self.selector = nn.Parameter(given.detach()[stay], requires_grad=given.requires_grad) if len(stay) > 1 else None
         return self
 
     def extra_repr(self) -> str:
