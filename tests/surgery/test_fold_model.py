@@ -322,3 +322,9 @@ def test_drift_is_relative_to_the_variation_between_samples():
         drift_of(torch.zeros(2), torch.zeros(3))
     with pytest.raises(SlafError, match="outputs"):
         drift_of({"a": torch.zeros(2)}, {"b": torch.zeros(2)})
+
+
+def test_an_activation_that_is_zero_on_all_it_saw():
+    """The fit is exact, so its error has no peaks."""
+    x = -torch.rand(5) - 0.1
+    assert torch.equal(fold(nn.Sequential(nn.ReLU()), example=x)(x), torch.zeros(5))

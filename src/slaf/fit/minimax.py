@@ -208,7 +208,7 @@ def _error(target: Function, terms: Callable[[Tensor], Tensor], weights: Tensor,
 def _peaks(target: Function, terms: Callable[[Tensor], Tensor], weights: Tensor, grid: Tensor, best: int = 64) -> Tensor:
     """The local maxima of the error, found between the grid's points too."""
     error = _error(target, terms, weights, grid)
-    at = sorted(_new_peaks(error, 0.5 * float(error.max()), set()))[: 4 * best]
+    at = sorted(_new_peaks(error, 0.5 * float(error.max()), set()))[: 4 * best] or [0]  # an exact fit has none
     middle = torch.tensor(at)
     low, high = grid[(middle - 1).clamp(min=0)], grid[(middle + 1).clamp(max=len(grid) - 1)]
     for _ in range(4):
