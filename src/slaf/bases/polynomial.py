@@ -129,7 +129,7 @@ def substitution_table(recurrence: Recurrence, degree: int) -> tuple[Tensor, Ten
     powers, back = recurrence.to_monomial(degree), _in_family(POWERS, recurrence, 1.0, degree)
     pairs = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
     table = np.stack([comb(i + j, i) * np.outer(powers[:, i + j], back[i]) for i, j in pairs]).reshape(len(pairs), -1)
-    i, j = np.array(pairs, dtype=np.float64).T
+    i, j = np.array(pairs).T
     return torch.from_numpy(i.copy()), torch.from_numpy(j.copy()), torch.from_numpy(table)
 
 

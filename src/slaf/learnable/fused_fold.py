@@ -36,6 +36,14 @@ def mean_and_var(measured: Measured, t: Tensor) -> tuple[Tensor, Tensor]:
     return measured.center + first / measured.rscale, var / measured.rscale**2
 
 
+def _powers(base: Tensor, count: int) -> Tensor:
+    """1, base, base², … as columns, by products: the derivatives of torch's own power are no numbers at 0."""
+    found = [torch.ones_like(base)]
+    for _ in range(count - 1):
+        found.append(found[-1] * base)
+    return torch.stack(found, 1)
+
+
 class BatchFold:
     """(t, weight, bias) → (c, center, rscale), see :func:`slaf.kernels.normalized.normalized`.
 
@@ -78,7 +86,7 @@ class BatchFold:
         i, j, table = self.table
         alpha, beta = self._substitution(center, rscale)
         size = self.terms.degree + 1
-        expansion = ((alpha[:, None] ** i * beta[:, None] ** j) @ table).reshape(-1, size, size)
+        expansion = ((_powers(alpha, size)[:, i] * _powers(beta, size)[:, j]) @ table).reshape(-1, size, size)
         return self.terms.fold(t, a, b, expansion)[0], None, None
 
     def _substitution(self, center: Any, rscale: Any) -> tuple[Any, Any]:

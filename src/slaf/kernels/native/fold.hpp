@@ -37,15 +37,9 @@ struct Family {
 
 constexpr double RELATIVE_FLOOR = 1e-10, ABSOLUTE_FLOOR = 1e-30;  // of a term's second moment; see learnable/statistics.py
 
-// Whether φ_k(α u + β), k ≤ degree, as a series in u has no coefficients that cancel. unit: α u + β over the standardised input. Chebyshev's
-// grow by the power of a + √(a² - 1), a > 1 what the interval [-1, 1] of either place is in the other; CANCELLED is that part of the digits.
+// A term as a series Σ_j S_j φ_j(u) has coefficients that cancel where Σ_j |S_j| rms φ_j(u) is much more than the term's own rms:
+// T_18(1.7 u) loses eight digits. So much more of their squares, which are what variances are made of, is too much.
 constexpr double CANCELLED = 32.0;
-inline bool same_place(int family, int degree, double alpha, double beta, double unit) {
-  const double shift = std::fabs(beta);
-  if (family == 0) return alpha > 0.5 && alpha < 2 && shift < unit;
-  const double reach = std::max(alpha + shift, (1 + shift) / alpha);
-  return alpha > 0 && degree * std::log(reach + std::sqrt(reach * reach - 1)) < std::log(CANCELLED);
-}
 
 // Term k is φ_k(α u + β), with t_j the means of φ_j(u), t_0 = 1.
 struct TermFold {
@@ -100,6 +94,20 @@ struct TermFold {
       rstd[k] = 1.0 / root(relative() ? size + RELATIVE_FLOOR * (size + mean[k] * mean[k]) + ABSOLUTE_FLOOR : size + eps);
       for (int j = 1; j <= k; ++j) linear[j] += a[k] * rstd[k] * S[k][j];
     }
+  }
+
+  // Whether coefficients cancel, after run(). What they leave may have any value, or none, and then they do.
+  bool cancels() const {
+    vd size[MAX_DEGREE + 1];
+    for (int j = 0; j <= degree; ++j) size[j] = root(family.code ? (t[2 * j] + 1.0) * 0.5 : t[2 * j]);
+    for (int k = 1; k <= degree; ++k) {
+      vd all = {};
+      for (int j = 0; j <= k; ++j) all += (S[k][j] < 0 ? -S[k][j] : S[k][j]) * size[j];
+      const vd own = CANCELLED * (raw[k] + mean[k] * mean[k]);
+      for (int i = 0; i < SITES; ++i)
+        if (!(all[i] * all[i] <= own[i])) return true;
+    }
+    return false;
   }
 
   // What the constant b becomes.

@@ -162,19 +162,29 @@ struct Normalising {
       for (int j = 0; j < count; ++j) state.t(k)[j] = sums[(k - part.first) * count + j] / share;
   }
 
-  // Whether a site's terms are normalised so near to where the moments were taken that its coefficients there do not cancel.
-  bool standardise(int64_t k) const {
+  // What the terms are of: the input standardised by the new statistics, or as it is.
+  void standardise(int64_t k) const {
     const double *t = state.t(k), spread = second_moment(settings.family, t[1]) - t[0] * t[0];
     const double m = middle()[k], s = scale()[k], mean = m + t[0] / s, var = spread / (s * s);
     const int64_t i = site(k);
     next_inputs.count(inputs, i, 0, mean, std::max(var, 0.0));
     const InputMap by(mean, var, settings.renorm, next_inputs.mean[i], next_inputs.var[i], inputs.eps, settings.unit);
     state.home(k) = {m, s, by.center, by.rscale, by.by_center, by.by_rscale};
-    return same_place(settings.family, 2 * settings.degree, by.rscale / s, (m - by.center) * by.rscale, settings.unit);
   }
 
-  void fold(int64_t first, int64_t last) const {
+  // Takes the moments again, where the terms are series of one coefficient.
+  void measure_terms(const Part& part) const {
+    for (int64_t k = part.first; k < part.last; ++k) {
+      Home& h = state.home(k);
+      h.middle = middle()[k] = map() ? (float)h.center : 0.0f, h.scale = scale()[k] = map() ? (float)h.rscale : 1.0f;
+    }
+    measure(part);
+  }
+
+  // Whether no coefficients of the terms cancelled.
+  bool fold(int64_t first, int64_t last) const {
     const int degree = settings.degree;
+    bool exact = true;
     const int64_t run = rows.c / rows.rows;
     TermFold f;
     f.family = {settings.family}, f.degree = degree, f.eps = terms.eps;
@@ -186,6 +196,7 @@ struct Normalising {
       }
       state.load(k, last, map(), f);
       f.run();
+      exact = exact && !f.cancels();
       vd b = {};
       for (int64_t i = 0; i < some; ++i) b[i] = rows.factor * bias[site(k + i) / run];
       b = f.constant(b);
@@ -198,28 +209,29 @@ struct Normalising {
         }
       }
     }
+    return exact;
+  }
+
+  bool fold(const Part& part) const {
+    std::atomic<bool> exact{true};
+    by_sites(part, [&](int64_t first, int64_t last) {
+      if (!fold(first, last)) exact = false;
+    });
+    return exact;
   }
 
   void operator()(const Part& part) const {
     for (int64_t k = part.first; k < part.last; ++k) home(k);
     measure(part);
-    bool near = true;
     for (int64_t k = part.first; k < part.last; ++k) {
       if (!about && !accurate(settings.family, state.t(k)[0], state.t(k)[1], settings.unit)) {
         inaccurate = true;
         return;
       }
-      if (map()) near = standardise(k) && near;
+      if (map()) standardise(k);
       else state.home(k) = {middle()[k], scale()[k], 0, 0, 0, 0};
     }
-    if (!near) {
-      for (int64_t k = part.first; k < part.last; ++k) {
-        Home& h = state.home(k);
-        h.middle = middle()[k] = (float)h.center, h.scale = scale()[k] = (float)h.rscale;
-      }
-      measure(part);
-    }
-    by_sites(part, [&](int64_t first, int64_t last) { fold(first, last); });
+    if (!fold(part)) measure_terms(part), fold(part);
     const Settings& of = settings;
     if (inaccurate) return;
     run_forward(set, part.extent(), part.x(), part.out(),
