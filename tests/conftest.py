@@ -5,9 +5,18 @@ import torch
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="compile every activation with Inductor, not one of each family")
+    parser.addoption("--slow", action="store_true", help="run what is marked slow, and compile every activation with Inductor")
     parser.addoption("--cases", type=int, metavar="N", help="random cases of each kernel (10000 is the full number)")
     parser.addoption("--case-seed", type=int, metavar="S", help="which random cases: with several seeds a large number runs in pieces")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="takes long: --slow runs it"))
+        if item.name.endswith("-export]"):  # one ONNX graph holds most entries of a file: it is made once a worker
+            item.add_marker(pytest.mark.xdist_group(f"export-{item.path.stem}"))
 
 
 @pytest.fixture(autouse=True, scope="session")

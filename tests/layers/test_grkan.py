@@ -70,26 +70,6 @@ def test_variance_is_kept_through_depth(start):
     assert std == pytest.approx(0.02, rel=0.05)
 
 
-def test_gradients_of_shared_coefficients():
-    torch.manual_seed(0)
-    layer = GRKANMLP(16, 32, groups=4, dtype=torch.float64)
-    x = torch.randn(4, 3, 16, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda z: layer(z), x.requires_grad_())
-    names = [n for n, _ in layer.named_parameters() if "activation" in n]
-    with torch.no_grad():
-        for n, p in layer.named_parameters():
-            if n in names:
-                p.add_(0.1 * torch.rand_like(p) + 0.01)
-    values = tuple(p.detach().clone().requires_grad_() for n, p in layer.named_parameters() if n in names)
-    assert torch.autograd.gradcheck(lambda *v: torch.func.functional_call(layer, dict(zip(names, v, strict=True)), (x.detach(),)), values)
-    narrow = GRKANMLP(16, 32, groups=4)
-    narrow.load_state_dict(layer.state_dict())
-    layer(x.detach()).square().sum().backward()
-    narrow(x.detach().float()).square().sum().backward()
-    for p, q in zip(layer.parameters(), narrow.parameters(), strict=True):
-        assert float((q.grad.double() - p.grad).abs().max()) <= 1e-6 * max(1.0, float(p.grad.abs().max()))
-
-
 def test_rationals_are_kept_from_weight_decay():
     layer = GRKANMLP(16, 32)
     groups = {g["name"]: g for g in slaf.train.param_groups(layer, weight_decay=0.1)}
@@ -123,13 +103,3 @@ def test_an_mlp_goes_on_computing_what_it_did(start, f, error):
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(SlafError, match=message):
         call()
-
-
-def test_on_the_meta_device_and_in_half_types():
-    assert GRKANMLP(16, 32, device="meta").second.linear.weight.is_meta
-    layer = GRKANMLP(16, 32)
-    x = torch.randn(4, 16)
-    y = layer(x)
-    half = layer.to(torch.bfloat16)(x.bfloat16())
-    assert half.dtype == torch.bfloat16
-    assert math.isclose(float((half.float() - y).detach().abs().max()), 0, abs_tol=0.1)

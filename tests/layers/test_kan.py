@@ -1,9 +1,8 @@
-"""Kolmogorov–Arnold layers against dense float64 references that know nothing of slaf's bases, and the contract of a layer."""
+"""Kolmogorov–Arnold layers against dense float64 references that know nothing of slaf's bases."""
 
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from slaf import SlafError
 from slaf.layers import KANConv1d, KANConv2d, KANConv3d, KANLinear
-from slaf.layers.kan import SymbolicKANLinear
 
 BASES = ["bspline", "bspline(degree=1)", "bspline(degree=2)", "piecewise_linear", "chebyshev", "power", "legendre", "hermite", "rbf"]
 BASES += ["gp", "fourier", "wavelet", "mixture(relu, sine, tanh)"]
@@ -86,20 +84,6 @@ def test_beyond_the_interval_every_edge_is_a_line_and_not_zero(basis: str) -> No
 
 
 @pytest.mark.parametrize("basis", BASES)
-def test_gradients_of_every_basis(basis: str) -> None:
-    layer = KANLinear(2, 3, basis, dtype=torch.float64)
-    # away from knots and kinks
-    x = torch.tensor([[0.13, -0.31], [1.37, -1.41], [0.72, 0.33]], dtype=torch.float64, requires_grad=True)
-
-    def loss(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
-
-    inputs = (x, layer.weight.detach().requires_grad_(), layer.bias.detach().requires_grad_())
-    assert torch.autograd.gradcheck(loss, inputs)
-    assert torch.autograd.gradgradcheck(loss, inputs)
-
-
-@pytest.mark.parametrize("basis", BASES)
 def test_only_the_input_is_kept_for_backward(basis: str) -> None:
     layer, x = KANLinear(3, 4, basis), torch.randn(9, 3).requires_grad_()
     kept: list[Tensor] = []
@@ -109,72 +93,13 @@ def test_only_the_input_is_kept_for_backward(basis: str) -> None:
     assert {t.data_ptr() for t in kept} <= own
 
 
-def test_functional_transforms_see_the_layer() -> None:
-    layer = KANLinear(3, 4, dtype=torch.float64)
-    x, v = torch.randn(2, 5, 3, dtype=torch.float64)
-    _, moved = torch.func.jvp(layer, (x,), (v,))
-    step = 1e-6
-    assert torch.allclose(moved, (layer(x + step * v) - layer(x - step * v)) / (2 * step), atol=1e-6)
-    assert torch.allclose(torch.func.vmap(layer)(x), layer(x))
-    jacobian = torch.func.vmap(torch.func.jacrev(layer))(x)
-    assert torch.allclose(torch.einsum("noi,ni->no", jacobian, v), moved)
-
-
-@pytest.mark.parametrize("basis", ["bspline", *(pytest.param(b, marks=pytest.mark.slow) for b in ("chebyshev", "rbf"))])
-def test_compiled_and_exported(basis: str) -> None:
-    layer = KANLinear(3, 4, basis).eval()
-    x = 1.5 * torch.randn(6, 3)
-    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
-    assert torch.allclose(compiled(x), layer(x), atol=1e-6)
-    exported = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("n", min=2)},))
-    assert torch.allclose(exported.module()(x[:4]), layer(x[:4]), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: KANLinear(3, 4),
-        pytest.param(lambda: KANConv2d(3, 4, 3, padding=1), marks=pytest.mark.slow),
-        pytest.param(lambda: SymbolicKANLinear([["sin", "gelu"], ["x^2", "0"], ["0", "gaussian"]]), marks=pytest.mark.slow),
-    ],
-    ids=["linear", "conv", "symbolic"],
-)
-def test_onnx_runtime_computes_the_same(make: object, tmp_path: object) -> None:
-    import onnxruntime
-
-    layer = make().eval()
-    x = torch.randn(2, 3, 5, 5) if isinstance(layer, KANConv2d) else torch.randn(2, 3)
-    path = f"{tmp_path}/layer.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(layer, (x,), path, dynamo=True, verbose=False)
-    session = onnxruntime.InferenceSession(path)
-    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    assert np.allclose(y, layer(x).detach(), atol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_dtypes_are_kept_and_values_agree(dtype: torch.dtype) -> None:
-    layer, x = KANLinear(8, 4), torch.randn(16, 8)
-    cast, given = KANLinear(8, 4).to(dtype), x.to(dtype)
-    cast.load_state_dict(layer.state_dict())
-    y = cast(given)
-    assert y.dtype == dtype
-    assert cast.low.dtype in (torch.float32, torch.float64)
-    wide = KANLinear(8, 4, dtype=torch.float64)
-    wide.load_state_dict(cast.state_dict())
-    assert torch.allclose(y.double(), wide(given.double()), atol=30 * torch.finfo(dtype).eps * 2)
-
-
-def test_any_number_of_leading_dimensions_and_none() -> None:
+def test_any_number_of_leading_dimensions() -> None:
     layer = KANLinear(3, 4)
     x = torch.randn(2, 5, 3)
     assert torch.allclose(layer(x)[1, 2], layer(x[1, 2]), atol=1e-6)
-    assert layer(torch.empty(0, 3)).shape == (0, 4)
-    assert torch.allclose(layer(x.mT.contiguous().mT), layer(x), atol=1e-6)
 
 
-def test_the_state_is_lossless_and_meta_construction_allocates_nothing() -> None:
+def test_the_state_of_a_moved_grid_is_lossless() -> None:
     layer = KANLinear(3, 4, grid=8, track_range=True)
     x = 3 * torch.randn(50, 3)
     layer(x)
@@ -182,11 +107,6 @@ def test_the_state_is_lossless_and_meta_construction_allocates_nothing() -> None
     other = KANLinear(3, 4, grid=8, track_range=True)
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(x), layer(x))
-    meta = KANLinear(3, 4, device="meta")
-    assert meta.weight.is_meta
-    made = meta.to_empty(device="cpu")
-    made.reset_parameters()
-    assert bool(torch.isfinite(made(x)).all())
 
 
 # -- starts -------------------------------------------------------------------------------------------------------------------------

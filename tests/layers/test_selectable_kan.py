@@ -70,18 +70,6 @@ def test_a_linear_basis_is_a_convolution():
     torch.testing.assert_close(layer(x), nn.functional.conv2d(x, member.weight[:, 0], member.bias))
 
 
-def test_export_double_gradient_and_state():
-    layer = SelectableKAN(KANLinear, 3, 2, pool=PAIR)
-    x = torch.randn(5, 3)
-    torch.testing.assert_close(torch.export.export(layer, (x,)).module()(x), layer(x))
-    torch.testing.assert_close(torch.func.vmap(layer.eval())(x[None])[0], layer(x))
-    assert torch.autograd.gradgradcheck(copy.deepcopy(layer).double(), (torch.rand(2, 3, dtype=torch.float64, requires_grad=True),))
-    other = SelectableKAN(KANLinear, 3, 2, pool=PAIR)
-    other.load_state_dict(layer.state_dict())
-    assert torch.equal(other(x), layer(x))
-    assert layer.bfloat16()(x.bfloat16()).dtype is torch.bfloat16
-
-
 def test_arguments_that_are_refused():
     for wrong in ({}, "bspline", ["bspline"]):
         with pytest.raises(slaf.SlafError, match="pool must have"):

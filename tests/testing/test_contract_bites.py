@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 import slaf
 from slaf.core import INF, Activation, Elementwise, Facts, NormActivation, Paper, SlafError, activations
 from slaf.core.facts import Param
-from slaf.testing import check_activation, checks, parametrize_with_checks
+from slaf.testing import Layer, check_activation, check_layer, checks, parametrize_with_checks
 
 # entry, wrong claims, the check that must fail
 WRONG = [
@@ -336,6 +337,57 @@ def test_a_scope_that_is_too_small_fails(mixes):
     assert not check_activation(lambda: module(""), checks=["mixing_scope"]).passed
 
 
+class BrokenLayer(nn.Module):
+    """Two outputs of three inputs, with mistakes to choose from."""
+
+    def __init__(self, mistake, dtype=None, device=None):
+        super().__init__()
+        self.mistake = mistake
+        self.weight = nn.Parameter(torch.empty(2, 3, dtype=dtype, device=device))
+        self.register_buffer("sign", torch.ones((), device=device), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        nn.init.uniform_(self.weight, 0.1, 0.5)
+        if self.mistake != "buffer":
+            self.sign.fill_(-1)
+
+    def forward(self, x):
+        m, weight = self.mistake, self.weight
+        if x.shape[-1] != 3 and m != "cuts":
+            raise (RuntimeError if m == "another error" else ValueError)("wrong" if m == "no shape" else f"got {tuple(x.shape)}")
+        x = x[..., :3]
+        if m == "detached" and x.dtype != torch.float64:
+            weight = weight.detach()
+        if m == "second":
+            still = x.detach()
+            return (torch.tanh(still) + (1 - torch.tanh(still) ** 2) * (x - still)) @ weight.T * self.sign
+        if m == "item":
+            weight = weight * (x.detach().abs().max().item() > -1)
+        if not x.numel() and m == "nothing":
+            return x.new_zeros(0, 2)
+        return torch.tanh(x) @ weight.T * self.sign.to(x.dtype)
+
+
+LAYER_MISTAKES = {
+    "detached": "mixed_low_precision",
+    "second": "parameter_gradgradcheck",
+    "item": "per_sample_gradients",
+    "cuts": "wrong_size",
+    "another error": "wrong_size",
+    "no shape": "wrong_size",
+    "nothing": "empty_input",
+    "buffer": "meta_device",
+}
+
+
+@pytest.mark.parametrize(("mistake", "check"), LAYER_MISTAKES.items())
+def test_a_mistake_of_a_layer_fails(mistake, check):
+    x = torch.linspace(-1, 1, 12).reshape(4, 3)
+    assert check_layer(partial(BrokenLayer, ""), x, checks=[check])[check].status == "passed"
+    assert check_layer(partial(BrokenLayer, mistake), x, checks=[check])[check].status == "failed"
+
+
 def test_slow_checks_run_when_asked():
     class Module(Broken):
         def forward(self, x):
@@ -354,7 +406,7 @@ def test_measurements_are_reported():
 
 def test_every_check_is_shown_to_bite():
     shown = {c for _, _, c in WRONG} | set(MISTAKES.values()) | {"parameter_gradients", "kink_gradients", "inductor"}
-    shown |= set(NORM_MISTAKES.values())
+    shown |= {*NORM_MISTAKES.values(), *LAYER_MISTAKES.values()}
     for test in (test_a_mistake_in_a_transform_fails, test_a_broken_class_fails):
         (mark,) = (m for m in test.pytestmark if m.name == "parametrize")
         shown |= {v if isinstance(v, str) else v[0] for v in mark.args[1]}
@@ -412,6 +464,10 @@ def test_what_can_be_checked():
     assert [r.status for r in report.results] == ["passed", "skipped", "passed", "skipped"]
     with pytest.raises(SlafError, match=r"nn\.Module"):
         check_activation(lambda: 3)
+    report = check_layer(nn.Linear(3, 2), torch.randn(2, 3), checks=["construct", "meta_device", "channels_last", "gradgradcheck"])
+    assert [r.status for r in report.results] == ["passed", "skipped", "skipped", "skipped"]
+    with pytest.raises(SlafError, match=r"two samples or more of floating point, \(batch, …\); got torch.float32 of shape \(1, 3\)"):
+        Layer(nn.Linear(3, 2), torch.randn(1, 3))
 
 
 def test_parametrize_makes_one_test_per_applicable_check():

@@ -130,6 +130,11 @@ class GRKANMLP(nn.Module):
         self.second = GRKANLinear(hidden, features, groups, start, numerator, weight_init, **made)
         self.dropout = nn.Dropout(dropout)
 
+    def reset_parameters(self) -> None:
+        """Both layers as at the start."""
+        self.first.reset_parameters()
+        self.second.reset_parameters()
+
     @classmethod
     @torch.no_grad()
     def from_mlp(cls, first: nn.Linear, second: nn.Linear, start: str = "gelu", groups: int = 8, numerator: str = "layer") -> GRKANMLP:

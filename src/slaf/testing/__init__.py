@@ -1,9 +1,12 @@
-"""The contract that every activation passes, ours and a third party's: ``check_activation`` and ``parametrize_with_checks``.
+"""The contract that activations and layers pass, ours and a third party's.
+
+``check_activation``, ``check_layer`` and ``parametrize_with_checks`` run it.
 
 One short function per check, grouped by file. Imports ``slaf.core`` alone; mpmath, onnx, onnxruntime and pytest when a check needs them.
 """
 
-from .contract import Report, Result, check_activation, checks
+from .case import Layer
+from .contract import Report, Result, check_activation, check_layer, checks
 from .parametrize import parametrize_with_checks
 
-__all__ = ["Report", "Result", "check_activation", "checks", "parametrize_with_checks"]
+__all__ = ["Layer", "Report", "Result", "check_activation", "check_layer", "checks", "parametrize_with_checks"]

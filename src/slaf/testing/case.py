@@ -1,9 +1,11 @@
-"""``Case``: the activation under test, how to build a fresh one, and inputs that fit it."""
+"""``Case``: the activation or layer under test, how to build a fresh one, and inputs that fit it."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,10 +14,34 @@ from torch import Tensor, nn
 
 from slaf.core import Activation, Facts, NormActivation, Sharing, SlafError, Spec, activations, make, parse
 
-__all__ = ["Case", "Subject"]
+__all__ = ["Case", "Layer", "Subject"]
 
-Subject = str | Spec | nn.Module | Callable[[], nn.Module]
-"""What can be checked: an activation string, a module, or a function without arguments that makes one."""
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer under test: a module whose output may have another shape than its input.
+
+    Args:
+        made: a module (copied, never changed) or what makes one without arguments, such as ``partial(KANLinear, 3, 4)``. Where it takes
+            ``device=`` and ``dtype=`` these are checked too.
+        x: inputs, (batch, …), two samples or more of which the checks make smaller and larger batches; keep it away from kinks.
+        name: what tests and reports call it.
+        features: the dimension of x whose size is fixed: 1 for (batch, features) and for convolutions, -1 for (batch, time, features).
+    """
+
+    made: nn.Module | Callable[..., nn.Module]
+    x: Tensor
+    name: str = ""
+    features: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.x, Tensor) or self.x.dim() < 2 or len(self.x) < 2 or not self.x.is_floating_point():
+            got = f"{self.x.dtype} of shape {tuple(self.x.shape)}" if isinstance(self.x, Tensor) else type(self.x).__name__
+            raise SlafError(f"x must be two samples or more of floating point, (batch, …); got {got}")
+
+
+Subject = str | Spec | nn.Module | Callable[[], nn.Module] | Layer
+"""What can be checked: an activation string, a module, a function without arguments that makes one, or a layer with its input."""
 
 CHANNELS = 3
 
@@ -24,24 +50,28 @@ class Case:
     """One activation under test.
 
     Args:
-        subject: an activation string, a module (copied, never changed) or a factory without arguments.
+        subject: an activation string, a module (copied, never changed), a factory without arguments, or a layer with its input.
         sized: give the string ``num_channels``; without it parameters are shared by the layer and any shape is accepted.
     """
 
     def __init__(self, subject: Subject, sized: bool = True) -> None:
-        self.subject = subject
+        self.given = subject
+        self.example = subject.x if isinstance(subject, Layer) else None
+        self.subject = subject.made if isinstance(subject, Layer) else subject
         self.companions: list[Case] = []
         """Cases that may share an expensive export with this one."""
         self.spec = parse(subject) if isinstance(subject, str) else subject if isinstance(subject, Spec) else None
+        self.fresh = self.spec is not None or (isinstance(subject, Layer) and _takes_device_and_dtype(subject.made))
         self.sized = sized
         first = self.build()
         if not isinstance(first, nn.Module):
             raise SlafError(f"an activation under test must be an nn.Module, a string or a factory of modules; got {type(first).__name__}")
-        if self.spec is None and isinstance(getattr(first, "name", None), str) and first.name in activations:
+        if self.spec is None and not self.layer and isinstance(getattr(first, "name", None), str) and first.name in activations:
             own = first.spec() if isinstance(first, (Activation, NormActivation)) else None
             if own is not None and type(make(own)) is type(first):
-                self.spec, self.sized = own, False  # the module's own string says its sizes already
-        self.name = str(self.spec) if self.spec is not None else getattr(first, "name", type(first).__name__)
+                self.spec, self.sized, self.fresh = own, False, True  # the module's own string says its sizes already
+        given = subject.name if isinstance(subject, Layer) else ""
+        self.name = given or (str(self.spec) if self.spec is not None else getattr(first, "name", type(first).__name__))
         self.scalar, self.norm = isinstance(first, Activation), isinstance(first, NormActivation)
         self.sharing: Sharing | None = getattr(first, "sharing", None)
         facts = getattr(first.eval(), "facts", None)
@@ -51,7 +81,7 @@ class Case:
         return self.name
 
     def build(self, **context: Any) -> nn.Module:
-        """A fresh module in training mode; ``context`` (``device``, ``dtype``, …) only where a string is known.
+        """A fresh module in training mode; ``context`` (``device``, ``dtype``, …) only where the case is ``fresh``.
 
         Always with the same first parameters, where they are random: a check may compare two modules.
         """
@@ -64,7 +94,7 @@ class Case:
             return make(self.spec, **({"num_channels": CHANNELS} if self.sized else {}), **context)
         if isinstance(self.subject, nn.Module):
             return copy.deepcopy(self.subject).train()
-        return self.subject()  # type: ignore[operator]
+        return self.subject(**context)  # type: ignore[operator]
 
     def evaluated(self, dtype: torch.dtype | None = None) -> nn.Module:
         """A fresh module in evaluation mode, cast to ``dtype``."""
@@ -92,6 +122,11 @@ class Case:
     # -- inputs ------------------------------------------------------------------------------------------------------------
 
     @property
+    def layer(self) -> bool:
+        """Whether it is a layer with an input of its own."""
+        return self.example is not None
+
+    @property
     def own(self) -> tuple[int, ...]:
         """The sizes that the input must have from ``channel_dim`` on; ``()`` where any shape fits."""
         s = self.sharing
@@ -100,7 +135,9 @@ class Case:
         return tuple(s.num_features or ()) if s.share == "unit" else (s.num_channels,)
 
     def shape(self, batch: int = 5) -> tuple[int, ...]:
-        """A shape of three or more dimensions that fits."""
+        """A shape of three or more dimensions that fits, or of the layer's own input."""
+        if self.example is not None:
+            return (batch, *self.example.shape[1:])
         own, dim = self.own, 1 if self.sharing is None else self.sharing.channel_dim
         if not own:
             return (batch, CHANNELS, 4, 2)
@@ -110,14 +147,31 @@ class Case:
         return (*(batch, 2, 2, 2)[:dim], *own, *after)
 
     @property
+    def feature_dim(self) -> int | None:
+        """The dimension of :meth:`shape` whose size is fixed; None where all are free."""
+        if isinstance(self.given, Layer):
+            return self.given.features
+        return self.sharing.channel_dim if self.own and self.sharing is not None else None
+
+    @property
     def batch_dim(self) -> int:
         """A dimension of :meth:`shape` whose size is free."""
         return -1 if self.sharing is not None and self.sharing.channel_dim == 0 else 0
 
     def input(self, dtype: torch.dtype = torch.float32, batch: int = 5, scale: float = 2.0) -> Tensor:
-        """A reproducible random input."""
+        """A reproducible random input, or a layer's own."""
+        if self.example is not None:
+            return self.example.detach()[torch.arange(batch) % len(self.example)].to(dtype)
         generator = torch.Generator().manual_seed(0)
         return (scale * torch.randn(self.shape(batch), generator=generator, dtype=torch.float64)).to(dtype)
+
+    def output_shape(self, x: Tensor) -> tuple[int, ...]:
+        """The shape that the output for ``x`` must have."""
+        return (len(x), *self._output_of_a_sample) if self.layer else tuple(x.shape)
+
+    @cached_property
+    def _output_of_a_sample(self) -> tuple[int, ...]:
+        return tuple(self.module64(self.input(torch.float64)).shape[1:])
 
     def spread(self, values: Tensor) -> Tensor:
         """A vector of n inputs in a shape that fits, every channel or unit seeing all of them."""
@@ -160,3 +214,10 @@ class Case:
         for kink in self.facts.kinks or ():
             keep &= (values.double() - kink).abs() > distance * max(1.0, abs(kink))
         return values[keep]
+
+
+def _takes_device_and_dtype(make: object) -> bool:
+    if not callable(make) or isinstance(make, nn.Module):
+        return False
+    parameters = inspect.signature(make).parameters
+    return {"device", "dtype"} <= parameters.keys() or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

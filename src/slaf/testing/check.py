@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .case import Case
 
-__all__ = ["CHECKS", "Check", "check", "close", "expect", "same"]
+__all__ = ["CHECKS", "Check", "check", "close", "expect", "has_parameters", "same"]
 
 
 Run = Callable[[Case], "dict[str, float] | None"]
@@ -31,6 +31,8 @@ class Check:
     """The reason why the check does not apply, or None."""
     slow: bool = False
     """Whether it takes many seconds, so that it runs only when asked for."""
+    layer: bool = False
+    """Whether it is for layers alone."""
 
 
 CHECKS: dict[str, Check] = {}
@@ -40,7 +42,9 @@ def check(
     group: str,
     scalar: bool = False,
     norm: bool = False,
+    layer: bool = False,
     named: bool = False,
+    fresh: bool = False,
     needs: Iterable[str] = (),
     unless: Reason | None = None,
     slow: bool = False,
@@ -51,7 +55,9 @@ def check(
         group: the topic it is listed under.
         scalar: only for an ``Activation``, not for modules that mix elements.
         norm: only for a ``NormActivation``.
+        layer: only for a layer, which comes with its input.
         named: only where an activation string can make fresh ones.
+        fresh: only where they can be made with a device and a dtype.
         needs: names of facts; the check is skipped where one is not claimed.
         unless: gives a further reason to skip.
         slow: run only when asked for.
@@ -62,8 +68,12 @@ def check(
             return "only for a scalar function; this module mixes elements"
         if norm and not case.norm:
             return "only for a module that normalises and activates"
+        if layer and not case.layer:
+            return "only for a layer"
         if named and case.spec is None:
             return "only where an activation string makes the module"
+        if fresh and not case.fresh:
+            return "only where the module can be made with device and dtype"
         missing = [f for f in needs if getattr(case.facts, f) is None]
         if missing:
             return f"{missing[0]} is not claimed"
@@ -71,7 +81,7 @@ def check(
 
     def build(run: Run) -> Run:
         doc = " ".join((run.__doc__ or "").split())
-        CHECKS[run.__name__] = Check(run.__name__, group, doc, _without_torch_jit_warnings(run), applies, slow)
+        CHECKS[run.__name__] = Check(run.__name__, group, doc, _without_torch_jit_warnings(run), applies, slow, layer)
         return run
 
     return build
@@ -85,6 +95,11 @@ def _without_torch_jit_warnings(run: Run) -> Run:
             return run(case)
 
     return quiet
+
+
+def has_parameters(case: Case) -> str | None:
+    """For ``unless``: a check of parameters needs some."""
+    return None if any(p.requires_grad for p in case.module64.parameters()) else "has no parameters"
 
 
 def expect(condition: bool, message: str) -> None:

@@ -38,17 +38,19 @@ def _agree(case: Case, a: nn.Module, b: nn.Module, what: str) -> None:
 
 @check(GROUP)
 def construct(case: Case) -> None:
-    """A fresh module has finite parameters and keeps the shape of its input, in training and in evaluation."""
+    """A fresh module has finite parameters and keeps the shape of its input, a layer its batch, in training and in evaluation."""
     module, x = case.build(), case.input()
-    for name, tensor in _tensors(module).items():
-        expect(not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()), f"{name} is not finite")
+    for name, parameter in module.named_parameters():
+        expect(bool(torch.isfinite(parameter).all()), f"{name} is not finite")
+    for name, tensor in _tensors(module).items():  # a least value that nothing was seen of is infinite
+        expect(not bool(torch.isnan(tensor).any()), f"{name} is NaN")
     for mode in (True, False):
         y = module.train(mode)(x)
-        expect(y.shape == x.shape, f"output of shape {tuple(y.shape)} for an input of shape {tuple(x.shape)}")
+        expect(y.shape == case.output_shape(x), f"output of shape {tuple(y.shape)} for an input of shape {tuple(x.shape)}")
         expect(bool(torch.isfinite(y).all()), "output is not finite")
 
 
-@check(GROUP, named=True)
+@check(GROUP, fresh=True)
 def meta_device(case: Case) -> None:
     """``device="meta"`` allocates nothing; ``to_empty`` and ``reset_parameters`` then give a fresh module."""
     module = case.build(device="meta")
@@ -78,18 +80,19 @@ def reset_parameters(case: Case) -> None:
 
 
 def _equal_state(case: Case, module: nn.Module) -> None:
-    torch.manual_seed(0)
     fresh = case.build()
-    if isinstance(case.subject, nn.Module) and case.spec is None:
+    if case.layer or (isinstance(case.subject, nn.Module) and case.spec is None):  # its parts may have drawn numbers of their own before
+        torch.manual_seed(0)
         fresh.reset_parameters()  # type: ignore[operator]
     state = _tensors(module)
     for name, wanted in _tensors(fresh).items():
         expect(
             torch.equal(state[name], wanted), f"{name} is {state[name].flatten()[:3].tolist()} instead of {wanted.flatten()[:3].tolist()}"
         )
+    _agree(case, fresh, module, "a module that was reset differs from a fresh one")
 
 
-@check(GROUP, named=True)
+@check(GROUP, fresh=True)
 def factory_arguments(case: Case) -> None:
     """``device=`` and ``dtype=`` decide where and in which precision parameters are made."""
     for dtype in (torch.float64, torch.bfloat16):

@@ -1,19 +1,21 @@
-"""``check_activation``: run the contract over one activation and report."""
+"""``check_activation`` and ``check_layer``: run the contract over one activation or layer and report."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from torch import Tensor, nn
 
 from slaf.core import SlafError, nearest
 
 from . import boxes, claims, construction, derivatives, export, inputs, norms, transforms, values  # noqa: F401 - they register their checks
-from .case import Case, Subject
+from .case import Case, Layer, Subject
 from .check import CHECKS
 
-__all__ = ["Report", "Result", "check_activation", "checks"]
+__all__ = ["Report", "Result", "check_activation", "check_layer", "checks"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`check_activation` found; ``passed`` is true where no check failed."""
+    """What :func:`check_activation` or :func:`check_layer` found; ``passed`` is true where no check failed."""
 
     name: str
     results: tuple[Result, ...]
@@ -95,11 +97,45 @@ def check_activation(
         >>> report = check_activation("gelu")
         >>> assert report.passed, report
     """
-    chosen = known([n for n, c in CHECKS.items() if slow or not c.slow] if checks is None else checks)
     case = Case(obj)
+    chosen = default_checks(case, slow) if checks is None else known(checks)
     expected = {**case.facts.known_gaps, **(xfail or {})}
     known(expected)
     return Report(case.name, tuple(outcome(case, name, expected.get(name)) for name in chosen))
+
+
+def check_layer(
+    layer: nn.Module | Callable[..., nn.Module],
+    x: Tensor,
+    features: int = 1,
+    xfail: Mapping[str, str] | None = None,
+    checks: Iterable[str] | None = None,
+    slow: bool = False,
+) -> Report:
+    """Run the contract over a layer: a module whose output may have another shape than its input.
+
+    Dtypes forward and backward, double backward, ``torch.func``, ``torch.compile``, ``torch.export``, ONNX, saving and copying, layouts,
+    empty batches, an input that does not fit.
+
+    Args:
+        layer: a module (it is copied, not changed), or what makes one without arguments, such as ``partial(KANLinear, 3, 4)``.
+        x: inputs, (batch, …), a few samples away from kinks; the smaller, the faster.
+        features: the dimension of x whose size is fixed: 1 for (batch, features) and for convolutions, -1 for (batch, time, features).
+        xfail, checks, slow: as in :func:`check_activation`.
+
+    Raises:
+        SlafError: x is not two samples or more of floating point, and as :func:`check_activation`.
+
+    Example:
+        >>> report = check_layer(partial(nn.Linear, 3, 4), torch.randn(5, 3), xfail={"wrong_size": "a RuntimeError of torch's"})
+        >>> assert report.passed, report
+    """
+    return check_activation(Layer(layer, x, features=features), xfail, checks, slow)
+
+
+def default_checks(case: Case, slow: bool) -> list[str]:
+    """What runs if no check is named: a check of layers alone only on layers."""
+    return [name for name, check in CHECKS.items() if (slow or not check.slow) and (case.layer or not check.layer)]
 
 
 def outcome(case: Case, name: str, expected: str | None) -> Result:

@@ -9,11 +9,12 @@ import torch
 from slaf.core import Activation, SlafError
 
 from .case import Case
-from .check import check, close, expect
+from .check import check, close, expect, has_parameters
 from .grids import points
 from .oracle import formula_values
 
 GROUP = "derivatives"
+# fast_mode, for layers: torch compares a random projection of the Jacobians, which have a column for every weight
 
 
 def _few(case: Case) -> torch.Tensor:
@@ -29,25 +30,22 @@ def _gradcheck_input(case: Case) -> torch.Tensor:
 def gradcheck(case: Case) -> None:
     """Gradients with respect to the input agree with finite differences, in reverse and forward mode."""
     module = case.evaluated(torch.float64)
-    expect(torch.autograd.gradcheck(module, (_gradcheck_input(case),), check_forward_ad=True, fast_mode=False), "gradcheck fails")
+    x = _gradcheck_input(case)
+    expect(torch.autograd.gradcheck(module, (x,), check_forward_ad=True, fast_mode=case.layer), "gradcheck fails")
 
 
-@check(GROUP)
+@check(GROUP, unless=lambda case: "part of parameter_gradgradcheck" if case.layer and has_parameters(case) is None else None)
 def gradgradcheck(case: Case) -> None:
     """Second derivatives with respect to the input agree with finite differences."""
     module = case.evaluated(torch.float64)
 
     def through(x: torch.Tensor) -> torch.Tensor:
-        return module(x) + 0 * x * x  # a straight line's gradient has no graph, which gradgradcheck would report as an error
+        return module(x) + 0 * x.square().sum()  # a straight line's gradient has no graph, which gradgradcheck would report as an error
 
     expect(torch.autograd.gradgradcheck(through, (_gradcheck_input(case),)), "gradgradcheck fails")
 
 
-def _has_parameters(case: Case) -> str | None:
-    return None if any(p.requires_grad for p in case.module64.parameters()) else "has no parameters"
-
-
-@check(GROUP, unless=_has_parameters)
+@check(GROUP, unless=has_parameters)
 def parameter_gradients(case: Case) -> None:
     """Gradients with respect to every parameter agree with finite differences."""
     module = case.evaluated(torch.float64)
@@ -58,7 +56,21 @@ def parameter_gradients(case: Case) -> None:
         return torch.func.functional_call(module, dict(zip(names, values, strict=True)), (x,))
 
     values = tuple(p.detach().clone().requires_grad_() for _, p in module.named_parameters())
-    expect(torch.autograd.gradcheck(loss, values), "gradcheck of the parameters fails")
+    expect(torch.autograd.gradcheck(loss, values, fast_mode=case.layer), "gradcheck of the parameters fails")
+
+
+@check(GROUP, layer=True, unless=has_parameters)
+def parameter_gradgradcheck(case: Case) -> None:
+    """Second derivatives of a layer with respect to input and parameters together agree with finite differences."""
+    module = case.evaluated(torch.float64)
+    named = {n: p.detach().clone().requires_grad_() for n, p in module.named_parameters()}
+
+    def through(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        y = torch.func.functional_call(module, dict(zip(named, values, strict=True)), (x,))
+        return y + 0 * sum(t.square().sum() for t in (x, *values))  # what is linear in a parameter has no second gradient
+
+    x = case.input(torch.float64, batch=2).requires_grad_()
+    expect(torch.autograd.gradgradcheck(through, (x, *named.values()), fast_mode=True), "gradgradcheck of the parameters fails")
 
 
 @check(GROUP, scalar=True, needs=["formula"])

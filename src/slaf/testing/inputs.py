@@ -18,7 +18,7 @@ def empty_input(case: Case) -> None:
     shape[case.batch_dim] = 0
     x = torch.empty(shape, requires_grad=True)
     y = case.evaluated()(x)
-    expect(y.shape == x.shape, f"output of shape {tuple(y.shape)} for an empty input of shape {tuple(x.shape)}")
+    expect(y.shape == case.output_shape(x), f"output of shape {tuple(y.shape)} for an empty input of shape {tuple(x.shape)}")
     y.sum().backward()
     expect(x.grad is not None and x.grad.shape == x.shape, "no gradient for an empty input")
 
@@ -51,6 +51,8 @@ def noncontiguous_input(case: Case) -> None:
 
 
 def _has_images(case: Case) -> str | None:
+    if case.layer:
+        return "a layer may lay out its output as it likes"
     dim = 1 if case.sharing is None or not case.own else case.sharing.channel_dim
     return None if len(case.shape()) == 4 and dim in (1, -3) else "takes no images"
 
@@ -66,11 +68,31 @@ def channels_last(case: Case) -> None:
         same(y, plain, "channels-last values", rounding=64)
 
 
+@check(GROUP, unless=lambda case: "takes any number of channels" if case.feature_dim is None else None)
+def wrong_size(case: Case) -> None:
+    """One channel or feature more is refused by a ValueError (SlafError is one) of one line that tells the shape that came."""
+    dim = case.feature_dim
+    assert dim is not None
+    x = case.input()
+    x = torch.cat([x, x.narrow(dim, 0, 1)], dim)
+    for training in (True, False):
+        try:
+            y = case.build().train(training)(x)
+        except ValueError as error:
+            message = str(error)
+            told = str(tuple(x.shape)) in message or str(x.shape[dim]) in message
+            expect(told and "\n" not in message, f"the refusal does not tell the shape in one line: {message}")
+        except Exception as error:
+            raise AssertionError(f"an input of shape {tuple(x.shape)} is refused by a {type(error).__name__}: {error}") from error
+        else:
+            raise AssertionError(f"an input of shape {tuple(x.shape)} is accepted and gives {tuple(y.shape)}")
+
+
 @check(GROUP)
 def dtype_kept(case: Case) -> None:
-    """Output and gradient have the dtype of the input, in training and evaluation, whether or not the module is cast too."""
+    """Output and gradient have the dtype of the input, in training and evaluation, whether or not the module (no layer) is cast too."""
     for dtype in DTYPES:
-        for module in (case.build(), case.build().to(dtype)):
+        for module in (case.build().to(dtype),) if case.layer else (case.build(), case.build().to(dtype)):
             for training in (True, False):
                 x = case.input(dtype).requires_grad_()
                 y = module.train(training)(x)
@@ -82,12 +104,12 @@ def dtype_kept(case: Case) -> None:
 
 @check(GROUP)
 def autocast(case: Case) -> None:
-    """Under autocast output and gradient keep the input's dtype, and the values stay right."""
+    """Under autocast output and gradient keep the input's dtype (a layer's output may be bfloat16), and the values stay right."""
     for dtype in (torch.float32, torch.bfloat16):
-        module, x = case.evaluated(), case.input(dtype).requires_grad_()
+        module, x = case.evaluated(dtype if case.layer else None), case.input(dtype).requires_grad_()
         with torch.autocast("cpu", torch.bfloat16):
             y = module(x)
-        expect(y.dtype == dtype, f"under autocast {dtype} in, {y.dtype} out")
+        expect(y.dtype == dtype or (case.layer and y.dtype == torch.bfloat16), f"under autocast {dtype} in, {y.dtype} out")
         y.sum().backward()
         assert x.grad is not None
         expect(x.grad.dtype == dtype, f"under autocast {dtype} in, gradient of {x.grad.dtype}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from .case import Case, Subject
 from .check import CHECKS
-from .contract import known, outcome
+from .contract import default_checks, known, outcome
 from .extras import optional
 
 __all__ = ["parametrize_with_checks"]
@@ -26,7 +26,7 @@ def parametrize_with_checks(
     """Decorate ``def test(activation, check): check(activation)``: one test for every activation and every check that applies.
 
     Args:
-        entries: what :func:`check_activation` takes.
+        entries: what :func:`check_activation` takes, and layers with their inputs (:class:`Layer`).
         xfail: known gaps, ``{activation: {check: reason}}``, beside those in ``facts.known_gaps``; strict.
         checks: these only.
         slow: also what takes many seconds: compilation by Inductor.
@@ -42,7 +42,7 @@ def parametrize_with_checks(
     pytest = optional("pytest")
     expected = {name: dict(gaps) for name, gaps in (xfail or {}).items()}
     parameters = []
-    chosen = known([n for n, c in CHECKS.items() if slow or not c.slow] if checks is None else checks)
+    named = None if checks is None else known(checks)
     cases = [Case(entry) for entry in entries]
     for start in range(0, len(cases), EXPORTED_TOGETHER):
         together = [case for case in cases[start : start + EXPORTED_TOGETHER] if CHECKS["onnx_float32"].applies(case) is None]
@@ -51,6 +51,7 @@ def parametrize_with_checks(
     for case in cases:
         gaps = {**case.facts.known_gaps, **expected.pop(case.name, {})}
         known(gaps)
+        chosen = default_checks(case, slow) if named is None else named
         applying = [name for name in chosen if CHECKS[name].applies(case) is None or name in gaps]
         if groups:
             for group in dict.fromkeys(CHECKS[name].group for name in applying):

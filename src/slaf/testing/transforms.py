@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .case import Case
-from .check import check, close, expect, same
+from .check import check, close, expect, has_parameters, same
 
 GROUP = "transforms"
 
@@ -43,6 +43,24 @@ def vmap(case: Case) -> None:
         return torch.func.grad(lambda t: module(t).sum())(part)
 
     same(torch.func.vmap(gradient)(stack), torch.stack([gradient(part) for part in stack]), "vmap of the gradient", rounding=64)
+
+
+@check(GROUP, unless=has_parameters)
+def per_sample_gradients(case: Case) -> None:
+    """``torch.func.vmap`` around the gradient of the parameters gives every sample's, as a loop does."""
+    module, x = case.evaluated(torch.float64), _x(case)
+    values = {n: p.detach() for n, p in module.named_parameters()}
+    samples = x.movedim(case.batch_dim, 0).unsqueeze(case.batch_dim or 1)  # each a batch of one
+
+    def loss(values: dict[str, Tensor], sample: Tensor) -> Tensor:
+        y: Tensor = torch.func.functional_call(module, values, (sample,))
+        return y.square().sum()
+
+    gradient = torch.func.grad(loss)
+    got = torch.func.vmap(gradient, (None, 0))(values, samples)
+    wanted = [gradient(values, sample) for sample in samples]
+    for name in values:
+        same(got[name], torch.stack([w[name] for w in wanted]), f"the gradient of {name} of every sample", rounding=64)
 
 
 @check(GROUP, scalar=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slaf.core import Activation
 
@@ -89,6 +89,40 @@ def gradient_low_precision(case: Case) -> None:
         close(
             case.d(x, 1, case.evaluated(dtype)), wanted, 32 * torch.finfo(dtype).eps * wanted.abs().clamp(min=1), f"gradient in {dtype}", x
         )
+
+
+MIXED = 16.0
+"""Units in the last place that a module which mixes elements may be off: its sums are rounded too."""
+
+
+def _forward_and_backward(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The output, and the gradients of input and parameters for a fixed gradient of the output."""
+    x = x.clone().requires_grad_()
+    y = module(x)
+    given = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).bfloat16().to(y.dtype)  # the same number in every dtype
+    leaves = {"the input": x, **{n: p for n, p in module.named_parameters() if p.requires_grad}}
+    gradients = torch.autograd.grad(y, list(leaves.values()), given, materialize_grads=True)
+    return {"output": y.detach(), **{f"gradient of {name}": g for name, g in zip(leaves, gradients, strict=True)}}
+
+
+@check(GROUP, unless=lambda case: "a scalar function has checks of its own" if case.scalar else None)
+def mixed_low_precision(case: Case) -> dict[str, float]:
+    """In float32, bfloat16 and float16 output and gradients of a module that mixes elements keep the dtype and are float64's.
+
+    To 16 units in the last place of the largest element, or of 1, for the same numbers; in evaluation, and in training if it normalises.
+    """
+    largest = 0.0
+    for dtype in LOW:
+        for training in (False, True) if case.norm else (False,):
+            x = case.input(dtype, batch=8)
+            got = _forward_and_backward(case.build().to(dtype).train(training), x)
+            wanted = _forward_and_backward(case.build().to(dtype).double().train(training), x.double())
+            for what, value in got.items():
+                expect(value.dtype == dtype, f"{what} in {dtype} has dtype {value.dtype}")
+                size = torch.finfo(dtype).eps * max(1.0, float(wanted[what].abs().max()) if value.numel() else 1.0)
+                close(value, wanted[what], MIXED * size, f"{what} in {dtype} (training={training})")
+                largest = max(largest, float((value.double() - wanted[what]).abs().max() / size) if value.numel() else 0.0)
+    return {"largest_error_in_ulps": largest}
 
 
 def _finite(case: Case, order: int) -> None:

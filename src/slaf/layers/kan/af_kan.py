@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slaf.core import SlafError, Spec, make, one_of, wrap
+from slaf.core import SlafError, Spec, one_of
 
-from .layer import checked_size
+from .layer import activation_of, checked_size
 
 __all__ = ["COMBINATIONS", "AFKANLinear"]
 
@@ -79,7 +79,7 @@ class AFKANLinear(nn.Module):
         made = {"device": device, "dtype": dtype}
         self.in_features, self.out_features = checked_size("in_features", in_features), checked_size("out_features", out_features)
         self.grid, self.order = checked_size("grid", grid), checked_size("order", order)
-        self.activation = make(activation) if isinstance(activation, (str, Spec, nn.Module)) else wrap(activation)
+        self.activation = activation_of(activation, made)
         self.combine, self.reduce = one_of("combine", combine, COMBINATIONS), one_of("reduce", reduce, REDUCTIONS)
         self.scale_over = one_of("scale_over", scale_over, SCALINGS)
         count = grid + order
@@ -105,18 +105,20 @@ class AFKANLinear(nn.Module):
             if self.temperature is not None:
                 self.temperature.fill_(self.in_features**0.5)
             nn.init.kaiming_uniform_(self.weight, a=5**0.5)
-        self.score.reset_parameters()
-        if isinstance(self.norm, (nn.LayerNorm, nn.BatchNorm1d)):
-            self.norm.reset_parameters()
+        for part in (self.score, self.norm, self.activation):
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()  # type: ignore[operator]
 
     def features(self, x: Tensor) -> Tensor:
-        """A, scaled to [0, 1]: (…, in_features) → (…, in_features, grid + order)."""
-        x = x[..., None]
-        a = COMBINATIONS[self.combine](self.activation(x - self.start), self.activation(self.end - x))
+        """A, scaled to [0, 1]: (…, in_features) → (…, in_features, grid + order); of half types in float32 if ρ learns nothing."""
+        plain = x.dtype == torch.float64 or any(True for _ in self.activation.parameters())
+        wide = (x if plain else x.float())[..., None]
+        start, end = self.start.to(wide.dtype), self.end.to(wide.dtype)
+        a = COMBINATIONS[self.combine](self.activation(wide - start), self.activation(end - wide))
         dims = tuple(range(a.dim())) if self.scale_over == "batch" else (-2, -1)
         low, high = a.amin(dims, keepdim=True), a.amax(dims, keepdim=True)
         size = high - low
-        return (a - low) / torch.where(size > 0, size, torch.ones_like(size))
+        return ((a - low) / torch.where(size > 0, size, torch.ones_like(size))).to(x.dtype)
 
     def attention(self, a: Tensor) -> Tensor:
         """w for the features ``a`` (…, in_features, grid + order): (…, in_features, 1), sums over the inputs are 1; or as ``a``, over j."""
@@ -130,7 +132,7 @@ class AFKANLinear(nn.Module):
         if x.dim() < 1 or x.shape[-1] != self.in_features:
             raise SlafError(f"AFKANLinear takes an input of (…, {self.in_features}); got shape {tuple(x.shape)}")
         if not x.numel():
-            return x.new_zeros(*x.shape[:-1], self.out_features)
+            return F.linear(x, self.weight)  # there is no least and no greatest
         a = self.features(x)
         z = self.score(a)[..., 0] if self.reduce == "linear" else (a * self.attention(a)).sum(-1)
         return F.linear(self.activation(self.norm(z)), self.weight)

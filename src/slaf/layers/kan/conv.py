@@ -109,7 +109,7 @@ class _KANConv(KANLayer):
 
     def reset_parameters(self) -> None:
         """Start as ``init`` says, on the intervals of the constructor."""
-        self.reset_intervals()
+        self.reset_inputs()
         places = math.prod(self.kernel_size)
         fan = (self.in_channels // self.groups * places, self.out_channels // self.groups * places)
         start(self.coefficients.movedim(1, 0), self.base_weight, fan, self.init, self.basis, self.base, self.interval)
@@ -157,7 +157,7 @@ class _KANConv(KANLayer):
         wide = self.expand(x.movedim(1, -1))  # (n, …, columns, channels)
         by_group = wide.unflatten(-1, (self.groups, -1)).movedim(-2, -3).flatten(-3)  # group by group, their columns, their channels
         convolve = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[self.dims]
-        operand = by_group.movedim(-1, 1).reshape(n, -1, *places)
+        operand = by_group.movedim(-1, 1).reshape(n, self.columns * self.in_channels, *places)
         return convolve(operand, weight.flatten(1, 2), bias, self.stride, 0, self.dilation, self.groups)
 
     def extra_repr(self) -> str:

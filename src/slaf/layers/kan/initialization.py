@@ -34,8 +34,9 @@ def _second_moments(
         return terms, 0.0
     low, high = interval
     x = (low + high) / 2 + t * (high - low) / 2
+    learned = next(base.parameters(), x) if isinstance(base, nn.Module) else x
     with torch.no_grad():
-        return terms, float(base(x.float()).double().square().mean())
+        return terms, float(base(x.float().to(learned.device)).double().square().mean())
 
 
 def start(

@@ -40,6 +40,13 @@ def checked_size(argument: str, value: object) -> int:
     return value
 
 
+def activation_of(given: str | Spec | Callable[[Tensor], Tensor], made: dict[str, Any]) -> nn.Module:
+    """The module of an activation; one that is named has its parameters where and in which precision ``made`` says."""
+    if isinstance(given, (str, Spec)):
+        return make(given, **made)
+    return make(given) if isinstance(given, nn.Module) else wrap(given)
+
+
 class KANLayer(FullStatistics, nn.Module):
     """Expands inputs x_i into φ_1(u_i) … φ_K(u_i) and base(x_i), u_i = x_i mapped from [low_i, high_i] to the domain of the basis.
 
@@ -77,7 +84,7 @@ class KANLayer(FullStatistics, nn.Module):
         self.terms = terms_of(self.basis, number_of_terms(self.basis, grid, terms, degree), made["device"])
         self.interval = checked_interval(interval)
         self.base_name = None if base is None else str(base) if isinstance(base, (str, Spec)) else getattr(base, "__name__", "custom")
-        self.base = None if base is None else make(base) if isinstance(base, (str, Spec, nn.Module)) else wrap(base)
+        self.base = None if base is None else activation_of(base, made)
         wide = {"device": made["device"], "dtype": torch.float64 if made["dtype"] == torch.float64 else torch.float32}
         for name in ("low", "high"):
             self.register_buffer(name, torch.empty(in_features, **wide))
@@ -101,8 +108,10 @@ class KANLayer(FullStatistics, nn.Module):
         """The number of intervals of a piecewise basis; ``None`` for another."""
         return self.basis.cells(self.num_terms) if isinstance(self.basis, PiecewiseBasis) else None
 
-    def reset_intervals(self) -> None:
-        """The intervals that the constructor got, and no range seen."""
+    def reset_inputs(self) -> None:
+        """The intervals that the constructor got, no range seen, and the base activation as at its start."""
+        if self.base is not None and hasattr(self.base, "reset_parameters"):
+            self.base.reset_parameters()  # type: ignore[operator]
         with torch.no_grad():
             self.low.fill_(self.interval[0])
             self.high.fill_(self.interval[1])

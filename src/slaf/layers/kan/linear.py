@@ -86,7 +86,7 @@ class KANLinear(KANLayer):
 
     def reset_parameters(self) -> None:
         """Start as ``init`` says, on the intervals of the constructor."""
-        self.reset_intervals()
+        self.reset_inputs()
         fan = (self.in_features, self.out_features)
         start(self.coefficients, self.base_weight, fan, self.init, self.basis, self.base, self.interval)
         if self.bias is not None:

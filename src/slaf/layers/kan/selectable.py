@@ -85,8 +85,7 @@ class SelectableKAN(nn.Module):
         if self.selector is None:
             return self.members[0](x)
         outputs = [member(x) for member in self.members]
-        weights = self.selector.softmax(0).to(outputs[0].dtype)
-        return torch.stack([y * w for y, w in zip(outputs, weights, strict=True)]).sum(0)
+        return torch.stack(outputs, -1) @ self.selector.softmax(0).to(outputs[0].dtype)
 
     def keep(self, best: int = 1, *, threshold: float = 0.0) -> SelectableKAN:
         """Drop, in place, all but the ``best`` members by weight, and those whose weight is below ``threshold``; one always stays.

@@ -59,15 +59,14 @@ class SymbolicKANLinear(nn.Module):
         order = list(dict.fromkeys(name for _, _, name in named))
         self.functions = sorted(named, key=lambda edge: order.index(edge[2]))
         self._apart = [(find(name).torch, sum(edge[2] == name for edge in named)) for name in order]
-        ends = torch.tensor([edge[:2] for edge in self.functions], device=device, dtype=torch.long).reshape(-1, 2)
-        self.register_buffer("inputs", ends[:, 0].clone(), persistent=False)
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
-        to_outputs = torch.zeros(len(self.functions), self.out_features, **made)
-        to_outputs[torch.arange(len(ends), device=ends.device), ends[:, 1]] = 1
-        self.register_buffer("to_outputs", to_outputs, persistent=False)
-        for name, start in (("scale", 1.0), ("rate", 1.0), ("shift", 0.0)):
-            setattr(self, name, nn.Parameter(torch.full((len(self.functions),), start, **made)))
-        self.bias = nn.Parameter(torch.zeros(self.out_features, **made))
+        count, made = len(self.functions), {"device": device, "dtype": dtype}
+        self.register_buffer("inputs", torch.empty(count, device=device, dtype=torch.long), persistent=False)
+        self.register_buffer("to_outputs", torch.empty(count, self.out_features, **made), persistent=False)
+        for name in ("scale", "rate", "shift"):
+            setattr(self, name, nn.Parameter(torch.empty(count, **made)))
+        self.bias = nn.Parameter(torch.empty(self.out_features, **made))
+        self.rest: KANLinear | None = None
+        self.reset_parameters()
         self.rest = rest
 
     inputs: Tensor
@@ -75,6 +74,17 @@ class SymbolicKANLinear(nn.Module):
     scale: nn.Parameter
     rate: nn.Parameter
     shift: nn.Parameter
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Every edge f(x), d = 0, and the rest as it starts."""
+        for values, start in ((self.scale, 1.0), (self.rate, 1.0), (self.shift, 0.0), (self.bias, 0.0)):
+            values.fill_(start)
+        ends = torch.tensor([edge[:2] for edge in self.functions], dtype=torch.long).reshape(-1, 2)
+        self.inputs.copy_(ends[:, 0])
+        self.to_outputs.copy_(nn.functional.one_hot(ends[:, 1], self.out_features))
+        if self.rest is not None:
+            self.rest.reset_parameters()
 
     def values(self, x: Tensor) -> Tensor:
         """a f(b x + c) of every edge of ``functions``: (…, edges)."""
