@@ -7,6 +7,7 @@ left of ``place``, and that of the right side of a hinge, 0, as torch has it for
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from . import raw
 from .dispatch import Layout, place
 from .fused import run
-from .tables import spread, table
+from .tables import columns, spread
 
 __all__ = ["hinged"]
 
@@ -41,23 +42,25 @@ def hinged(x: Tensor, definition: Callable[..., Tensor], **parameters: Tensor) -
     return run(_Hinged(x, definition, parameters, layout), x, *parameters.values())
 
 
+@lru_cache(maxsize=128)
+def _nothing_given(sites: int, hinges: int, device: torch.device) -> Tensor:
+    """The kernels' table of constants."""
+    row = [value or NOTHING for value in LINES.values()] + [0.0] * (2 * hinges)
+    return torch.tensor(row, dtype=torch.float32, device=device).repeat(sites, 1)
+
+
 class _Hinged:
     def __init__(self, x: Tensor, definition: Callable[..., Tensor], parameters: dict[str, Tensor], layout: Layout) -> None:
         self.definition, self.layout = definition, layout
         self.given = {name: (t.shape if name in LINES else t.shape[1:], t.dtype) for name, t in parameters.items()}
+        count = len(parameters["slopes"]) if "slopes" in parameters else 0
         with torch.no_grad():
-            count = len(parameters["slopes"]) if "slopes" in parameters else 0
-            columns = []
-            for name, value in LINES.items():
-                given = parameters.get(name)
-                if given is None:
-                    columns.append(x.new_full((layout.c, 1), value or NOTHING, dtype=torch.float32))
-                else:
-                    columns.append(table(given[None], layout) + 0.0)
+            self.table = _nothing_given(layout.c, count, x.device).clone()
+            for at, name in enumerate(LINES):
+                if name in parameters:  # + 0: what is learned is never NOTHING
+                    torch.add(columns(parameters[name][None], layout), 0.0, out=self.table[:, at : at + 1])
             if count:
-                pairs = [table(parameters[name], layout) for name in ("slopes", "places")]
-                columns.append(torch.stack(pairs, 2).reshape(layout.c, 2 * count))
-            self.table = torch.cat(columns, 1)
+                self.table[:, 4::2], self.table[:, 5::2] = (columns(parameters[name], layout) for name in ("slopes", "places"))
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.hinges_forward(x, self.layout, self.table)

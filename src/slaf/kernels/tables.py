@@ -12,6 +12,7 @@ from .dispatch import Layout, plain, refusal, wrapped
 __all__ = [
     "by_row",
     "by_site",
+    "columns",
     "gradient_like",
     "positions",
     "readable",
@@ -23,17 +24,20 @@ __all__ = [
 
 def table(theta: Tensor, layout: Layout) -> Tensor:
     """θ (K, …) as the kernels' float32 table (c, K)."""
+    found = columns(theta, layout).to(torch.float32)
+    return readable(found if len(found) == layout.c else found.expand(layout.c, -1))
+
+
+def columns(theta: Tensor, layout: Layout) -> Tensor:
+    """θ (K, …) as (c, K), or (1, K) if it is the same for all, where and as it lies in memory."""
     theta, count = theta.detach(), len(theta)
     if theta.numel() == count:
-        flat = theta.reshape(1, count)
-    elif len(layout.dims) == 1:
-        flat = theta.reshape(count, -1).T
-    else:
-        others = [d for d in range(theta.dim() - 1) if d not in layout.dims]
-        inner = theta.permute(0, *(d + 1 for d in (*others, *layout.dims))).reshape(count, *(theta.shape[d + 1] for d in layout.dims))
-        flat = inner.expand(count, *layout.sizes).reshape(count, -1).T
-    flat = flat.to(torch.float32)
-    return readable(flat if len(flat) == layout.c else flat.expand(layout.c, -1))
+        return theta.reshape(1, count)
+    if len(layout.dims) == 1:
+        return theta.reshape(count, -1).T
+    others = [d for d in range(theta.dim() - 1) if d not in layout.dims]
+    inner = theta.permute(0, *(d + 1 for d in (*others, *layout.dims))).reshape(count, *(theta.shape[d + 1] for d in layout.dims))
+    return inner.expand(count, *layout.sizes).reshape(count, -1).T
 
 
 def rows_table(rows: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
