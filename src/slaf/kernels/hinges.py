@@ -58,7 +58,7 @@ class _Hinged:
             self.table = _nothing_given(layout.c, count, x.device).clone()
             for at, name in enumerate(LINES):
                 if name in parameters:  # + 0: what is learned is never NOTHING
-                    torch.add(columns(parameters[name][None], layout), 0.0, out=self.table[:, at : at + 1])
+                    self.table[:, at : at + 1] = columns(parameters[name][None], layout) + 0.0
             if count:
                 self.table[:, 4::2], self.table[:, 5::2] = (columns(parameters[name], layout) for name in ("slopes", "places"))
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from . import raw
 from .dispatch import Layout, place
 from .fused import run
-from .tables import by_row, rows_table
+from .tables import by_row, map_table, rows_table
 
 __all__ = ["Cells", "piecewise", "value_on_pieces"]
 
@@ -84,11 +84,6 @@ def _copied(matrix: Tensor, device: torch.device) -> Tensor:
     return matrix.to(device)
 
 
-@lru_cache(maxsize=128)
-def _constant(count: int, value: float, device: torch.device) -> Tensor:
-    return torch.full((count,), value, dtype=torch.float32, device=device)
-
-
 def _adjoint(sums: Tensor, matrix: Tensor) -> Tensor:
     """sums @ matrix.T, where 0 in the matrix is no term, also times infinity; but on a GPU nobody looks, since that would wait for it."""
     found = sums @ matrix.T
@@ -109,16 +104,11 @@ class _Piecewise:
     ) -> None:
         matrix = cells.matrix if theta.is_cpu else _copied(cells.matrix, theta.device)
         self.degree, self.matrix, self.shape, self.definition, self.layout = cells.degree, matrix, shape, definition, layout
-        self.count, self.dtype, self.device = len(theta), theta.dtype, theta.device
+        self.count, self.dtype = len(theta), theta.dtype
         with torch.no_grad():
             rows = theta.detach().to(torch.float64) @ self.matrix
             self.table = rows_table(rows.repeat_interleave(repeat, 0) if repeat > 1 else rows, shape, layout)
-            self.center, self.rscale = self._of_site(cells.center), self._of_site(cells.rscale)
-
-    def _of_site(self, value: float | Tensor) -> Tensor:
-        if isinstance(value, Tensor):
-            return rows_table(value[:, None], self.shape, self.layout)
-        return _constant(self.layout.c, value, self.device)
+            self.center, self.rscale = (map_table(m, shape, layout, theta.device) for m in (cells.center, cells.rscale))
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.pieces_forward(x, self.layout, self.degree, self.table, self.center, self.rscale)

@@ -16,9 +16,9 @@ from .dispatch import Layout, place
 from .fused import run
 from .normalized import QUIET, Fold, Folded, Measured
 from .recurrence import Recurrence
-from .tables import by_row, rows_table, spread, table
+from .tables import by_row, map_table, rows_table, spread, table
 
-__all__ = ["POWER", "Definition", "Grid", "bumps", "bumps_at", "fixed_map"]
+__all__ = ["POWER", "Definition", "Grid", "bumps", "bumps_at", "bumps_fixed"]
 
 POWER = Recurrence((1.0,), (0.0,))
 """What the moments of an input map are taken of."""
@@ -40,19 +40,36 @@ class Grid(NamedTuple):
         return 1 <= self.terms <= MAX_TERMS and (self.terms - 1) ** 2 / (8 * self.width**2) <= MAX_EXPONENT
 
 
-def fixed_map(x: Tensor, shape: tuple[int, ...], center: Tensor, rscale: Tensor) -> Measured | None:
-    """The input map with constants (sites,), float64; ``None`` where no kernel can run."""
+def bumps_fixed(
+    x: Tensor,
+    grid: Grid,
+    weight: Tensor,
+    bias: Tensor,
+    factor: float,
+    shape: tuple[int, ...],
+    center: float | Tensor,
+    rscale: float | Tensor,
+    definition: Definition,
+) -> Tensor | None:
+    """y with factor·(bias, weight) for c and a constant input map; ``None`` where no kernel can run.
+
+    Args:
+        weight, bias: (count, terms) and (count,); each of their rows serves sites / count sites in a run.
+        shape: in which one entry per site broadcasts against x.
+        center, rscale: numbers, or one for every site.
+        definition: (x, c, center, rscale) → y in plain torch; c is (sites or 1, terms + 1), the maps broadcast in ``shape``.
+    """
     layout = place(x, shape)
-    if layout is None or layout.c != len(center):
+    if layout is None:
         return None
-    return Measured(center.new_empty(len(center), 0), center, rscale, shape, POWER, layout, 0)
+    return run(_BumpsFixed(layout, grid, weight, bias, factor, center, rscale, shape, definition), x, weight, bias)
 
 
 def bumps(x: Tensor, grid: Grid, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor, definition: Definition) -> Tensor:
     """y with (c, center, rscale) = fold(t, weight, bias), differentiable in x, weight and bias.
 
     Args:
-        measured: the moments t that the input map is made of, or :func:`fixed_map`.
+        measured: the moments t that the input map is made of.
         definition: (x, c, center, rscale) → y in plain torch; c is (sites or 1, terms + 1), the maps are in ``measured.shape``.
     """
     return run(_Bumps(grid, measured, fold, weight, bias, definition), x, weight, bias)
@@ -98,6 +115,45 @@ class _BumpsAt:
         return gx, *(t.to(dtype) for t, dtype in zip(found, self.dtypes, strict=True))
 
 
+class _BumpsFixed:
+    def __init__(
+        self,
+        layout: Layout,
+        grid: Grid,
+        weight: Tensor,
+        bias: Tensor,
+        factor: float,
+        center: float | Tensor,
+        rscale: float | Tensor,
+        shape: tuple[int, ...],
+        definition: Definition,
+    ) -> None:
+        self.layout, self.grid, self.factor, self.shape, self.definition = layout, grid, factor, shape, definition
+        self.repeat = 1 if len(weight) == 1 else layout.c // len(weight)
+        self.count, self.dtypes, self.map = len(weight), (weight.dtype, bias.dtype), (center, rscale)
+        rows = rows_table(self._rows(weight.detach(), bias.detach()), shape, layout)
+        mid, scale = (map_table(m, shape, layout, weight.device) for m in self.map)
+        self.tables = rows, mid, scale
+
+    def _rows(self, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = self.factor * torch.cat([bias[:, None], weight], 1)
+        return rows.repeat_interleave(self.repeat, 0) if self.repeat > 1 else rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        return raw.bumps_forward(x, self.layout, self.grid, *self.tables)
+
+    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
+        gx, sums, _ = raw.bumps_backward(x, g, self.layout, self.grid, *self.tables, input_gradient=need_x)
+        found = self.factor * by_row(sums, self.count, self.shape, self.layout)
+        return gx, found[:, 1:].to(self.dtypes[0]), found[:, 0].to(self.dtypes[1])
+
+    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        return self.definition(x, self._rows(*parameters), *(self._broadcast(m, x) for m in self.map))
+
+    def _broadcast(self, value: float | Tensor, x: Tensor) -> Tensor:
+        return value.reshape(self.shape) if isinstance(value, Tensor) else x.new_tensor(value, dtype=torch.float64)
+
+
 class _Bumps(Folded):
     def __init__(self, grid: Grid, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor, definition: Definition) -> None:
         super().__init__(measured, fold, weight, bias)
@@ -109,11 +165,11 @@ class _Bumps(Folded):
 
     @QUIET
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        layout, moves, (coef, center, rscale) = self.measured.layout, self.measured.t.shape[1] > 0, self.tables
-        again = moves and x.dtype != torch.float32  # a gradient in a half type is not to be rounded twice
+        layout, (coef, center, rscale) = self.measured.layout, self.tables
+        again = x.dtype != torch.float32  # a gradient in a half type is not to be rounded twice
         gx, sums, slopes = raw.bumps_backward(x, g, layout, self.grid, coef, center, rscale, input_gradient=need_x and not again)
         gt, *others = self._adjoint(sums, slopes)
-        if need_x and moves:
+        if need_x:
             q = self._q(gt)
             if gx is None:
                 gx = raw.bumps_input(x, g, layout, self.grid, coef, center, rscale, q)

@@ -14,6 +14,7 @@ __all__ = [
     "by_site",
     "columns",
     "gradient_like",
+    "map_table",
     "positions",
     "readable",
     "rows_table",
@@ -46,6 +47,16 @@ def rows_table(rows: Tensor, shape: tuple[int, ...], layout: Layout) -> Tensor:
         return table(rows.T.reshape(rows.shape[1], *(shape if rows.shape[0] > 1 else (1,) * len(shape))), layout)
     rows = rows.detach().to(torch.float32)
     return readable(rows if rows.shape[0] == layout.c else rows.expand(layout.c, -1))
+
+
+def map_table(value: float | Tensor, shape: tuple[int, ...], layout: Layout, device: torch.device) -> Tensor:
+    """A number, or one for every site, of the input's map: (c, 1) or (c,)."""
+    return rows_table(value[:, None], shape, layout) if isinstance(value, Tensor) else _constant(layout.c, value, device)
+
+
+@lru_cache(maxsize=128)
+def _constant(count: int, value: float, device: torch.device) -> Tensor:
+    return torch.full((count,), value, dtype=torch.float32, device=device)
 
 
 def readable(table: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from slaf.bases.gaussian import uniform_centres
 from slaf.bases.rbf import RBF
 from slaf.core.sharing import broadcast
 from slaf.kernels.dispatch import on_gpu
-from slaf.kernels.rbf import POWER, Definition, Grid, bumps, bumps_at, fixed_map
+from slaf.kernels.rbf import POWER, Definition, Grid, bumps, bumps_at, bumps_fixed
 from slaf.kernels.series import standardize, working_dtype
 
 from .fused import measured_batch, unit_of
@@ -36,21 +36,16 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> T
     inputs, grid = act.input_statistics, _grid(act)
     if grid is None or act.gate is not None or on_gpu(x) or (training and inputs is not None and inputs.ranks is not None):
         return None
-    running = None
-    if training and inputs is not None:
-        measured = measured_batch(act, x, shape, inputs, POWER, 1)
-        if measured is None:
-            return None
-        inputs.update(*mean_and_var(measured, measured.t))
-        running = inputs.running_map((-1,))
-    else:
-        center, rscale = _frozen(act)
-        measured, inputs = fixed_map(x, shape, center, rscale), None
-        if measured is None:
-            return None
+    definition, factor = _definition(act, shape), act.coefficient_scale
+    if not training or inputs is None:
+        return bumps_fixed(x, grid, act.weight, act.bias, factor, shape, *_frozen(act), definition)
+    measured = measured_batch(act, x, shape, inputs, POWER, 1)
+    if measured is None:
+        return None
+    inputs.update(*mean_and_var(measured, measured.t))
     repeat = act.sharing.sites // act.sharing.count if act.sharing.share == "group" else 1
-    fold = BatchFold(measured, inputs, running, None, unit_of(act), act.coefficient_scale, repeat)
-    return bumps(x, grid, measured, fold, act.weight, act.bias, _definition(act, shape))
+    fold = BatchFold(measured, inputs, inputs.running_map((-1,)), None, unit_of(act), factor, repeat)
+    return bumps(x, grid, measured, fold, act.weight, act.bias, definition)
 
 
 def with_map(act: SLAF, x: Tensor, c: Tensor, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | float) -> Tensor | None:
@@ -77,12 +72,11 @@ def _definition(act: SLAF, shape: tuple[int, ...]) -> Definition:
     return definition
 
 
-def _frozen(act: SLAF) -> tuple[Tensor, Tensor]:
-    """u over x: center and scale, (sites,), float64."""
-    half_width, sites = act.basis.half_width, act.sharing.sites
+def _frozen(act: SLAF) -> tuple[float | Tensor, float | Tensor]:
+    """u over x: center and scale, numbers or (sites,) in float64."""
+    half_width = act.basis.half_width
     if act.input_statistics is not None:
         center, rscale = act.input_statistics.frozen()
         return center, rscale * (half_width / act.input_scale)
     middle, rate = act.fixed_map() if act.interval is not None else (0.0, 1 / act.input_scale)
-    center, rscale = (torch.full((sites,), v, dtype=torch.float64, device="cpu") for v in (middle, rate * half_width))
-    return center, rscale
+    return middle, rate * half_width
