@@ -1,8 +1,10 @@
-"""Pictures as SVG inside the page, painted by the page's colours: the plot of an entry, and its thumbnail."""
+"""Pictures as SVG inside the page, painted by the page's colours: any figure, the plot of an entry, and its thumbnail."""
 
 from __future__ import annotations
 
+import html
 import re
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from slaf.core import Activation
 from slaf.plot import curve
 from slaf.plot.curve import COLORS, figure_bytes
 
-__all__ = ["plot", "thumbnail"]
+__all__ = ["plot", "svg", "thumbnail"]
 
 _PAINT = {
     COLORS[0]: "var(--slaf-f)",
@@ -21,7 +23,26 @@ _PAINT = {
     "#555555": "var(--slaf-ink)",
     "#9a9a9a": "var(--slaf-axis)",
     "#b5b5b5": "var(--slaf-axis)",
+    "#ffffff": "var(--md-default-bg-color)",
 }
+
+
+def svg(figure: Any, label: str) -> str:
+    """A figure of slaf's style as an element of the page, ``label`` for who does not see it."""
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+    text = figure_bytes(figure, "svg").decode()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
+    width = f"max-width: {125 * figure.get_figwidth():.0f}px"  # a small figure stays small
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # several pictures of a page would have the same
+    for color, paint in _PAINT.items():
+        text = text.replace(color, paint)
+    text = re.sub(r"font: ([\d.]+)px 'DejaVu Sans'[^;\"]*", r"font: \1px var(--md-text-font-family, sans-serif)", text)
+    # no empty lines: they would end a block of HTML in Markdown
+    text = re.sub(r"\s*\n\s*", "\n", text).strip()
+    return text.replace("<svg ", f'<svg class="slaf-plot" style="{width}" role="img" aria-label="{html.escape(label)}" ', 1)
 
 
 def plot(spec: str, name: str, low: float = -4.0, high: float = 4.0) -> str:
@@ -31,18 +52,7 @@ def plot(spec: str, name: str, low: float = -4.0, high: float = 4.0) -> str:
     axes.set_title("", loc="left")
     figure.set_layout_engine("none")  # all of these have the same margins, and to find them out is to draw everything twice
     axes.set_position((0.07, 0.11, 0.88, 0.87))
-    figure.patch.set_alpha(0)
-    axes.patch.set_alpha(0)
-    text = figure_bytes(figure, "svg").decode()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
-    for color, paint in _PAINT.items():
-        text = text.replace(color, paint)
-    text = re.sub(r"font: ([\d.]+)px 'DejaVu Sans'[^;\"]*", r"font: \1px var(--md-text-font-family, sans-serif)", text)
-    # no empty lines: they would end a block of HTML in Markdown
-    text = re.sub(r"\s*\n\s*", "\n", text).strip()
-    label = f"{name}, its first and its second derivative over [{low:g}, {high:g}]"
-    return text.replace("<svg ", f'<svg class="slaf-plot" role="img" aria-label="{label}" ', 1)
+    return svg(figure, f"{name}, its first and its second derivative over [{low:g}, {high:g}]")
 
 
 def thumbnail(module: object, low: float = -4.0, high: float = 4.0, width: int = 96, height: int = 64) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import slaf.layers
 from slaf.core import SlafError
 
+from . import layer_figures
+
 __all__ = ["page"]
 
 _HEAD = """---
@@ -30,7 +32,7 @@ def page() -> str:
     """Markdown, one heading a layer.
 
     Raises:
-        SlafError: a layer without formula, source or example in its docstring.
+        SlafError: a layer without formula, source or example in its docstring, or without a picture.
     """
     return "\n".join([_HEAD, *(_layer(getattr(slaf.layers, name)) for name in slaf.layers.__all__)])
 
@@ -42,11 +44,14 @@ def _layer(layer: Any) -> str:
     if missing or not said.strip():
         raise SlafError(f"the docstring of {layer.__name__} has no {' and no '.join(missing) or 'formula'}")
     listed = "\n\n".join(f"**{name}**{_items(parts[name])}" for name in ("Args", "Attributes") if name in parts)
+    picture, told = layer_figures.picture(layer.__name__)
+    figure = f'<figure class="slaf-figure" data-search-exclude>{picture}<figcaption>{told}</figcaption></figure>'
     shapes = f"**Shapes** {_prose(parts['Shapes'])}\n\n" if "Shapes" in parts else ""
     code = textwrap.dedent(parts["Example"]).strip("\n")
     return (
-        f"## {layer.__name__}\n\n{_prose(said)}\n\n```pycon\n{code}\n```\n\n{shapes}**Source** {_prose(parts['Source'])}\n\n"
-        f'<details markdown="1"><summary>Arguments</summary>\n\n```python\n{_signature(layer)}\n```\n\n'
+        f"## {layer.__name__}\n\n{_prose(said)}\n\n{figure}\n\n```{{ .pycon .slaf-wrap }}\n{code}\n```\n\n"
+        f"{shapes}**Source** {_prose(parts['Source'])}\n\n"
+        f'<details markdown="1"><summary>Arguments</summary>\n\n```{{ .python .slaf-wrap }}\n{_signature(layer)}\n```\n\n'
         f"{listed}\n\n</details>\n"
     )
 
@@ -72,4 +77,4 @@ def _signature(layer: Any) -> str:
     """Without types, which the arguments' descriptions have."""
     given = inspect.signature(layer)
     bare = given.replace(parameters=[p.replace(annotation=p.empty) for p in given.parameters.values()], return_annotation=given.empty)
-    return textwrap.fill(f"{layer.__name__}{bare}", 120, subsequent_indent="    ")
+    return textwrap.fill(f"{layer.__name__}{bare}", 88, subsequent_indent="    ")

@@ -16,11 +16,12 @@ _ASKED = re.compile(r"<!-- slaf: (\w+) -->")
 
 
 def generated(only: Iterable[str] | None = None) -> dict[str, str]:
-    """The gallery, a page for each activation (or for those in ``only``) and one of all layers, as Markdown by path."""
+    """The gallery, a page for each activation and one of all layers, or the gallery of those in ``only``, as Markdown by path."""
     chosen = names() if only is None else list(only)
     results, costs = contract.load("contract.json"), contract.load("cost.json")
     pages = {f"gallery/{name}.md": entry.page(name, results, costs) for name in chosen}
-    return {"gallery/index.md": gallery.page(chosen, results), "layers.md": layers.page()} | pages
+    pages["gallery/index.md"] = gallery.page(chosen, results)
+    return pages | ({"layers.md": layers.page()} if only is None else {})
 
 
 def fill(markdown: str, path: str) -> str:

@@ -124,7 +124,7 @@ def test_pages_need_no_edit_for_a_new_entry():
     slaf.activation(facts)(lambda x: 2 * x)
     try:
         made = pages.generated(["markup_of_mine", "relu"])
-        assert set(made) == {"gallery/index.md", "gallery/markup_of_mine.md", "gallery/relu.md", "layers.md"}
+        assert set(made) == {"gallery/index.md", "gallery/markup_of_mine.md", "gallery/relu.md"}
         for page in made.values():
             assert "<img" not in page
             assert "</style><b>" not in page
@@ -285,6 +285,7 @@ def test_the_site_has_a_page_for_every_entry(site):
     assert example("relu") == "relu"
     layers = (site / "layers.html").read_text(encoding="utf-8")
     assert all(f'<h2 id="{name.lower()}">' in layers for name in slaf.layers.__all__)
+    assert layers.count('class="slaf-plot"') == len(slaf.layers.__all__)
 
 
 @pytest.mark.xdist_group("site")

@@ -3,6 +3,16 @@ live in ``slaf.zoo`` and learned ones in ``slaf.learnable``. Imports bases, core
 """
 
 from .grkan import GRKANMLP, GRKANLinear
-from .kan import AFKANLinear, KANConv1d, KANConv2d, KANConv3d, KANLinear, SelectableKAN
+from .kan import AFKANLinear, KANConv1d, KANConv2d, KANConv3d, KANLinear, SelectableKAN, SymbolicKANLinear
 
-__all__ = ["GRKANMLP", "AFKANLinear", "GRKANLinear", "KANConv1d", "KANConv2d", "KANConv3d", "KANLinear", "SelectableKAN"]
+__all__ = [
+    "GRKANMLP",
+    "AFKANLinear",
+    "GRKANLinear",
+    "KANConv1d",
+    "KANConv2d",
+    "KANConv3d",
+    "KANLinear",
+    "SelectableKAN",
+    "SymbolicKANLinear",
+]

@@ -22,7 +22,7 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class _KANConv(KANLayer):
-    """y_o = Σ_{i, d} f_oid(x_i at offset d) + b_o: every entry of the kernel is a learned function, as in :class:`KANLinear`.
+    """y_o = Σ_id f_oid(x_i at offset d) + b_o: every entry of the kernel is a learned function, as in :class:`KANLinear`.
 
     The same as unfolding x into patches and a :class:`KANLinear` on them. Padding pads x, so that what is padded is an input like any
     other: f(0), which is not 0, with zeros.
@@ -36,7 +36,8 @@ class _KANConv(KANLayer):
         weight: (out_channels, columns, in_channels/groups, *kernel_size), the base activation last among the columns.
         bias: (out_channels,) or ``None``.
 
-    Shapes: those of torch's convolutions, with a batch or without.
+    Shapes: (batch, in_channels, {sizes}) → (batch, out_channels, {sizes}), or both without batch; every size becomes
+    ⌊(size + 2·padding - dilation·(kernel_size - 1) - 1)/stride⌋ + 1.
 
     Raises:
         SlafError: an argument that is not allowed, or an input that does not fit.
@@ -44,8 +45,8 @@ class _KANConv(KANLayer):
     Source: as :class:`KANLinear`.
 
     Example:
-        >>> slaf.layers.KANConv2d(3, 8, kernel_size=3, padding=1)(torch.randn(2, 3, 16, 16)).shape
-        torch.Size([2, 8, 16, 16])
+        >>> slaf.layers.KANConv{dims}d(3, 8, kernel_size=3, padding=1)(torch.randn(2, 3, {given})).shape
+        torch.Size([2, 8, {given}])
     """
 
     dims: ClassVar[int]
@@ -166,16 +167,21 @@ class _KANConv(KANLayer):
         return f"{sizes}, {self._described()}"
 
 
+def _documented(dims: int, sizes: str, given: str) -> str:
+    """What all say, with the shapes of one."""
+    return (_KANConv.__doc__ or "").format(dims=dims, sizes=sizes, given=given)
+
+
 class KANConv1d(_KANConv):
-    __doc__ = _KANConv.__doc__
+    __doc__ = _documented(1, "length", "16")
     dims = 1
 
 
 class KANConv2d(_KANConv):
-    __doc__ = _KANConv.__doc__
+    __doc__ = _documented(2, "height, width", "16, 16")
     dims = 2
 
 
 class KANConv3d(_KANConv):
-    __doc__ = _KANConv.__doc__
+    __doc__ = _documented(3, "depth, height, width", "8, 16, 16")
     dims = 3

@@ -40,6 +40,10 @@ class SymbolicKANLinear(nn.Module):
         SlafError: rows of unequal length, an unknown function, or a rest of another size.
 
     Source: the affine maps and the snapping of edges are those of Liu et al. (2024), KAN, arXiv:2404.19756, section 2.5 [from memory].
+
+    Example:
+        >>> slaf.layers.SymbolicKANLinear([["sin", "0"], ["x^2", "exp"]])(torch.randn(32, 2)).shape
+        torch.Size([32, 2])
     """
 
     def __init__(
