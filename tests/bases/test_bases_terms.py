@@ -29,6 +29,8 @@ STATED = {  # K and an upper bound of the condition number of [1, φ] over the u
     "piecewise_linear": (11, 150),
     "power": (7, 250),
     "rbf": (11, 400),
+    "relu_kan": (9, 900),
+    "relu_kan(order=2)": (9, 350),
     "wavelet": (15, 15),
 }
 
@@ -59,6 +61,26 @@ def test_polynomials_are_numpys(name, vander, degree):
     u = grid(made, 1.1)
     expected = vander(u.numpy(), degree)[:, 1:]
     np.testing.assert_allclose(made.evaluate(u, degree).numpy(), expected, rtol=1e-11, atol=1e-11 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 6])
+def test_relu_kans_bumps_are_its_formula_inside_and_lines_outside(order):
+    grid = 5
+    made = basis(f"relu_kan(order={order})")
+    x = np.linspace(0, 1, 301)
+    relu = lambda t: np.maximum(t, 0)  # noqa: E731
+    start = np.arange(-order, grid) / grid
+    end = start + (order + 1) / grid
+    wanted = (4 * grid**2 / (order + 1) ** 2 * relu(x[:, None] - start) * relu(end - x[:, None])) ** 2
+    got = made.evaluate(torch.from_numpy(2 * x - 1), grid + order).numpy()
+    np.testing.assert_allclose(got, wanted, atol=1e-12)
+    middle = made.evaluate(torch.from_numpy(start + end - 1), grid + order).diagonal()
+    inside = torch.from_numpy(abs(start + end - 1) <= 1)
+    torch.testing.assert_close(middle[inside], torch.ones_like(middle[inside]))
+    mirrored = made.evaluate(torch.from_numpy(1 - 2 * x), grid + order).numpy()
+    np.testing.assert_allclose(mirrored, got[:, ::-1], atol=1e-12)
+    far = made.evaluate(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), grid + order)
+    torch.testing.assert_close(far[2] - far[1], far[1] - far[0])
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3, 4, 7])

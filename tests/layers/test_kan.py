@@ -13,8 +13,8 @@ from torch import Tensor
 from slaf import SlafError
 from slaf.layers import KANConv1d, KANConv2d, KANConv3d, KANLinear
 
-BASES = ["bspline", "bspline(degree=1)", "bspline(degree=2)", "piecewise_linear", "chebyshev", "power", "legendre", "hermite", "rbf"]
-BASES += ["gp", "fourier", "wavelet", "mixture(relu, sine, tanh)"]
+BASES = ["bspline", "bspline(degree=1)", "bspline(degree=2)", "piecewise_linear", "relu_kan", "chebyshev", "power", "legendre", "hermite"]
+BASES += ["rbf", "gp", "fourier", "wavelet", "mixture(relu, sine, tanh)"]
 LAYERS = [(KANConv1d, (4, 9)), (KANConv2d, (4, 6, 7)), (KANConv3d, (4, 5, 4, 3))]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ class SelectableKAN(nn.Module):
 
     Three stages: train everything; drop the weak members (:meth:`keep` with a threshold) and train on; keep the best one and fine-tune.
     Make the optimiser anew after :meth:`keep`, which takes parameters away. Every member starts with outputs of the same variance, so
-    that the selector weighs how well a basis fits, not how large it is.
+    that the selector weighs how well a basis fits, not how large it is. The weights tell which members learned fast next to the others;
+    that need not be the one that would fit best alone.
 
     Args:
         layer: the class of the members: :class:`KANLinear`, :class:`KANConv1d` and so on.
@@ -38,6 +40,7 @@ class SelectableKAN(nn.Module):
     Attributes:
         members: the layers, in the order of ``names``.
         selector: (members,), 0 at the start; ``None`` where one member is left.
+        kept: a buffer (bases of the pool,) of booleans once members were dropped; otherwise ``None``.
 
     Shapes: those of the members.
 
@@ -61,10 +64,17 @@ class SelectableKAN(nn.Module):
         pool = POOL if pool is None else pool
         if not isinstance(pool, Mapping) or not pool:
             raise SlafError(f"pool must have a basis or more, each with its options, as {{'bspline': {{'grid': 5}}}}; got {pool!r}")
+        self._make: Callable[..., KANLayer] = partial(layer, *sizes, **options)
+        self.pool = {name: dict(own) for name, own in pool.items()}
         self.names = list(pool)
-        self.members = nn.ModuleList(layer(*sizes, basis=name, **{**options, **own}) for name, own in pool.items())  # type: ignore[misc]
-        made = next(self.members[0].parameters())
-        self.selector = nn.Parameter(made.new_zeros(len(pool))) if len(pool) > 1 else None
+        self.members = nn.ModuleList(self._make(basis=name, **own) for name, own in self.pool.items())  # type: ignore[call-arg]
+        self.selector = self._even()
+        self.register_buffer("kept", None)
+
+    def _even(self) -> nn.Parameter | None:
+        """A selector without preference for the members of now."""
+        made = next(self.members.parameters())
+        return nn.Parameter(made.new_zeros(len(self.members))) if len(self.members) > 1 else None
 
     def reset_parameters(self) -> None:
         """Every member anew, no preference."""
@@ -102,12 +112,32 @@ class SelectableKAN(nn.Module):
         weights = self._weights()
         order = weights.argsort(descending=True, stable=True).tolist()
         stay = sorted(i for rank, i in enumerate(order[:best]) if rank == 0 or weights[i] >= threshold)
-        self.names = [self.names[i] for i in stay]
-        self.members = nn.ModuleList(self.members[i] for i in stay)
-        if self.selector is not None:
+        if len(stay) < len(self.names) and self.selector is not None:
             given = self.selector
             self.selector = nn.Parameter(given.detach()[stay], requires_grad=given.requires_grad) if len(stay) > 1 else None
+            self._hold([self.names[i] for i in stay])
         return self
+
+    def _hold(self, names: list[str]) -> None:
+        """These members of the pool alone: those that are there as they are, others anew."""
+        there, made = dict(zip(self.names, self.members, strict=True)), next(self.members.parameters())
+        fresh = {"device": made.device, "dtype": made.dtype}
+        self.members = nn.ModuleList(there[n] if n in there else self._make(basis=n, **{**self.pool[n], **fresh}) for n in names)
+        self.names = names
+        whole = len(names) == len(self.pool)
+        self.kept = None if whole else torch.tensor([n in names for n in self.pool], device=made.device)
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        """A state after :meth:`keep` brings which members there are, one from before it all of them."""
+        kept = state.get(prefix + "kept")
+        stay = list(self.pool) if kept is None else [n for n, there in zip(self.pool, kept.tolist(), strict=False) if there]
+        if kept is not None and (len(kept) != len(self.pool) or not stay):
+            rest[-1].append(f"kept is for a pool of {len(kept)} bases; this layer has {len(self.pool)}: {', '.join(self.pool)}")
+            return
+        if stay != self.names:
+            self._hold(stay)
+            self.selector = self._even()
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def extra_repr(self) -> str:
         return f"pool={self.names}"
