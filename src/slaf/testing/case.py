@@ -165,6 +165,12 @@ class Case:
         generator = torch.Generator().manual_seed(0)
         return (scale * torch.randn(self.shape(batch), generator=generator, dtype=torch.float64)).to(dtype)
 
+    def smooth(self, x: Tensor) -> Tensor:
+        """x, what lies near a declared kink moved away from it."""
+        for kink in self.facts.kinks or ():
+            x = torch.where((x - kink).abs() < 1e-2, x + 0.05, x)
+        return x
+
     def output_shape(self, x: Tensor) -> tuple[int, ...]:
         """The shape that the output for ``x`` must have."""
         return (len(x), *self._output_of_a_sample) if self.layer else tuple(x.shape)

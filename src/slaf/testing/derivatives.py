@@ -59,18 +59,30 @@ def parameter_gradients(case: Case) -> None:
     expect(torch.autograd.gradcheck(loss, values, fast_mode=case.layer), "gradcheck of the parameters fails")
 
 
+def _second_derivatives(case: Case, module: torch.nn.Module, x: torch.Tensor) -> None:
+    """With respect to x and the parameters together, from the same statistics."""
+    named = {n: p.detach().clone().requires_grad_() for n, p in module.named_parameters()}
+    kept = {n: b.clone() for n, b in module.named_buffers()}
+
+    def through(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        state = dict(zip(named, values, strict=True)) | {n: b.clone() for n, b in kept.items()}
+        y = torch.func.functional_call(module, state, (x,))
+        return y + 0 * sum(t.square().sum() for t in (x, *values))  # what is linear in a parameter has no second gradient
+
+    x = case.smooth(x).requires_grad_()
+    expect(torch.autograd.gradgradcheck(through, (x, *named.values()), fast_mode=True), "gradgradcheck of input and parameters fails")
+
+
 @check(GROUP, layer=True, unless=has_parameters)
 def parameter_gradgradcheck(case: Case) -> None:
     """Second derivatives of a layer with respect to input and parameters together agree with finite differences."""
-    module = case.evaluated(torch.float64)
-    named = {n: p.detach().clone().requires_grad_() for n, p in module.named_parameters()}
+    _second_derivatives(case, case.evaluated(torch.float64), case.input(torch.float64, batch=2))
 
-    def through(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-        y = torch.func.functional_call(module, dict(zip(named, values, strict=True)), (x,))
-        return y + 0 * sum(t.square().sum() for t in (x, *values))  # what is linear in a parameter has no second gradient
 
-    x = case.input(torch.float64, batch=2).requires_grad_()
-    expect(torch.autograd.gradgradcheck(through, (x, *named.values()), fast_mode=True), "gradgradcheck of the parameters fails")
+@check(GROUP, norm=True)
+def training_gradgradcheck(case: Case) -> None:
+    """In training, second derivatives through the statistics, of input and parameters together, agree with finite differences."""
+    _second_derivatives(case, case.build().to(torch.float64).train(), case.input(torch.float64, batch=3))
 
 
 @check(GROUP, scalar=True, needs=["formula"])

@@ -14,10 +14,7 @@ GROUP = "transforms"
 
 
 def _x(case: Case) -> Tensor:
-    x = case.input(torch.float64)
-    for kink in case.facts.kinks or ():
-        x = torch.where((x - kink).abs() < 1e-2, x + 0.05, x)
-    return x
+    return case.smooth(case.input(torch.float64))
 
 
 @check(GROUP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -95,7 +95,8 @@ class SelectableKAN(nn.Module):
         if self.selector is None:
             return self.members[0](x)
         outputs = [member(x) for member in self.members]
-        return torch.stack(outputs, -1) @ self.selector.softmax(0).to(outputs[0].dtype)
+        weights = self.selector.softmax(0).to(outputs[0].dtype)
+        return reduce(torch.add, [y * w for y, w in zip(outputs, weights, strict=True)])
 
     def keep(self, best: int = 1, *, threshold: float = 0.0) -> SelectableKAN:
         """Drop, in place, all but the ``best`` members by weight, and those whose weight is below ``threshold``; one always stays.
