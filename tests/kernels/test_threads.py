@@ -148,3 +148,26 @@ def test_a_runtime_without_the_entry_leaves_the_pool(monkeypatch):
     assert not native.borrow_threads(True)
     monkeypatch.undo()
     assert native.borrow_threads(True)
+
+
+@pytest.mark.parametrize("degree", [5, 9])
+def test_the_same_bits_wherever_the_tensors_lie(degree):
+    """How rows of whole pages are divided depends on where in a page they begin; the order of the sums does not."""
+    n, c, page = 300, 1024, 1024
+    act = slaf.make(f"slaf(basis=power, degree={degree}, share=channel, normalize=none, input=identity)", num_channels=c)
+    rng = torch.Generator().manual_seed(0)
+    values = [torch.randn(n, c, generator=rng) for _ in range(2)]
+
+    def gradients(offsets):
+        placed = []
+        for value, offset in zip(values, offsets, strict=True):
+            memory = torch.empty(n * c + 2 * page)
+            start = -memory.data_ptr() // 4 % page + offset
+            placed.append(memory[start : start + n * c].view(n, c).copy_(value))
+        x, g = placed
+        with slaf.kernels.use("native"):
+            return torch.autograd.grad(act(x.requires_grad_()), [x, *act.parameters()], g)
+
+    together = gradients((0, 0))
+    for offsets in ((0, 512), (512, 0), (256, 768), (0, 40)):
+        assert same(gradients(offsets), together), offsets

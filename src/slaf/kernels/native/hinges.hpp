@@ -129,7 +129,7 @@ void hinges_column_backward(const float* x, const float* g, float* gx, int64_t r
     vf u[B::size], gv[B::size], out[B::size];
     gather<B>(x + i, ld, u);
     gather<B>(g + i, ld, gv);
-    hinged_gradients<S, false>(count, Table<B>{table + at}, u, gv, out, vi{}, Adder<B>{sums + to, vf{}});
+    hinged_gradients<S, false>(count, Table<B>{table + at}, u, gv, out, vi{}, Adder<B>(sums + to));
     scatter<B>(gx + i, ld, out);
   };
   sweep(Streams{x, g, gx}, rows, ld, groups, 4 + 2 * count, 4 + 2 * count, step);

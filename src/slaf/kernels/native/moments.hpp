@@ -94,7 +94,7 @@ void column_moments(const float* x, int64_t rows, int64_t ld, int64_t groups, in
     vf u[B::size];
     gather<B>(x + i, ld, u);
     standardise(Table<B>{table + at}, 0, u);
-    terms<F, N, false>(count, u, vi{}, Adder<B>{sums + to, vf{}});
+    terms<F, N, false>(count, u, vi{}, Adder<B>(sums + to));
   };
   sweep(Streams{x, nullptr, nullptr}, rows, ld, groups, 2, count, step);
 }

@@ -272,7 +272,7 @@ void rational_column_backward(const float* x, const float* g, float* gx, int64_t
       far |= beyond;
     }
     gradients<FORM, M, K, false>(m, count, Table<B>{table + at}, Table<B>{table + at + (m + 1) * LINE}, near_x, near_g, out, vi{},
-                                 Adder<B>{sums + to, vf{}});
+                                 Adder<B>(sums + to));
     scatter<B>(gx + i, ld, out);
   };
   sweep(Streams{x, g, gx}, rows, ld, groups, terms, terms, step);

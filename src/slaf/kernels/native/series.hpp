@@ -274,6 +274,9 @@ struct Table {
   SLAF_INLINE vf operator()(int j, int n) const { return load(at + j * LINE + n / B::rows * W); }
 };
 
+constexpr int64_t PAGE = 1024;   // rows that lie whole pages apart share one set of a cache, whose eight ways are too few for
+                                 // three streams of four rows: lines were lost between their halves
+
 // What a sweep reads and writes, asked for some cache lines ahead: hardware loses track of so many streams.
 struct Streams {
   const float *x, *g;  // g and out: null where there is none
@@ -283,16 +286,21 @@ struct Streams {
     if (g) __builtin_prefetch(g + i);
     if (out) __builtin_prefetch(out + i, 1);
   }
+  // Whether no two are in the same place of a page, or nearly so: allocators put large tensors there.
+  SLAF_INLINE bool apart() const { return far(x, g) && far(x, out) && far(g, out); }
+  static SLAF_INLINE bool far(const float* a, const float* b) {
+    const int64_t distance = (a - b) & (PAGE - 1);
+    return !a || !b || (distance >= 2 * LINE && distance <= PAGE - 2 * LINE);
+  }
 };
 
 constexpr int64_t LINES_AHEAD = 4;
 constexpr int64_t NEAR = 1024;   // so few elements are a buffer in the first level of a cache
-constexpr int64_t PAGE = 1024;   // rows that lie whole pages apart share one set of a cache, whose eight ways are too few for
-                                 // three streams of four rows: lines were lost between their halves
 constexpr int64_t TALL = 8, BROAD = 8;  // rows and lines of a band, whose parameters and sums stay in the first level of a cache
 
 // step(block, offset of its first vector in x, in the table, in the sums) for every block of a constant size, of 4 rows at most.
-template <int ROWS = 4, class S>
+// LONG: what a column has takes so long to load that in a band, too, it is to serve four rows, if no lines are lost by that.
+template <int ROWS = 4, bool LONG = false, class S>
 SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t groups, int width, int sums, S step) {
   if (groups == 0) return;
   const bool far = rows * ld > NEAR;
@@ -321,6 +329,9 @@ SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t
   };
   const bool crowded = PER_LINE > 1 && ld % PAGE == 0 && groups == ld / LINE && streams.out;
   int64_t r = 0;
+  if constexpr (LONG)
+    if (crowded && streams.apart())
+      for (; r + TALL <= rows; r += TALL) band(Block<4, 1>{}, r);
   for (; crowded && r + TALL <= rows; r += TALL) band(Block<2, PER_LINE < 2 ? 1 : 2>{}, r);
   for (; r + ROWS <= rows; r += ROWS) along(Block<ROWS, 1>{}, r);
   for (; r < rows; ++r) along(Block<1, 1>{}, r);
@@ -345,15 +356,18 @@ SLAF_INLINE void standardise(T t, int row, vf (&u)[U]) {
   for (int n = 0; n < U; ++n) u[n] *= a[n];
 }
 
-// Collects the terms of a block's rows for each sum, then adds them to memory.
+// Adds the terms of a block's rows to each sum: two rows at a time, whatever the block, so that its shape does not change a bit.
 template <class B>
 struct Adder {
   float* sums;
-  vf sum;
+  vf pair{}, sum{};
+  SLAF_INLINE explicit Adder(float* sums) : sums(sums) {}
   SLAF_INLINE void operator()(int j, int n, vf term) {
+    const int row = n % B::rows;
     float* to = sums + j * LINE + n / B::rows * W;
-    sum = n % B::rows ? sum + term : term;
-    if (n % B::rows == B::rows - 1) store(to, load(to) + sum);
+    pair = row % 2 ? pair + term : term;
+    if (row % 2 || B::rows == 1) sum = (row < 2 ? load(to) : sum) + pair;
+    if (row == B::rows - 1) store(to, sum);
   }
 };
 
@@ -409,14 +423,14 @@ void column_backward(const float* x, const float* g, float* gx, int64_t rows, in
     gather<B>(x + i, ld, u);
     gather<B>(g + i, ld, gv);
     standardise(t, slope_degree + 1, u);
-    Adder<B> add{sums + to, vf{}};
+    Adder<B> add(sums + to);
     Gradients<F, B::size> found(gv);
     ascending<D>(degree, [&](int j) {
       found.template step<INPUT>(j, slope_degree, t, u, [&add](int k, int n, vf term) { add(k, n, term); });
     });
     if constexpr (INPUT) scatter<B>(gx + i, ld, found.input);
   };
-  sweep<F == 0 ? 4 : 2>(Streams{x, g, INPUT ? gx : nullptr}, rows, ld, groups, slope_degree + 3, degree + 1, step);
+  sweep<F == 0 ? 4 : 2, F == 0 && (D > 5)>(Streams{x, g, INPUT ? gx : nullptr}, rows, ld, groups, slope_degree + 3, degree + 1, step);
   if (INPUT && !finite_columns(groups, degree + 1, sums)) column_defined_input<F>(x, g, gx, rows, ld, groups, slope_degree, table);
 }
 
