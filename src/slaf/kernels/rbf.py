@@ -136,7 +136,7 @@ class _BumpsFixed:
         self.tables = rows, mid, scale
 
     def _rows(self, weight: Tensor, bias: Tensor) -> Tensor:
-        rows = self.factor * torch.cat([bias[:, None], weight], 1)
+        rows = self.factor * torch.cat([bias[:, None], weight], 1).to(torch.float64)  # a half type is not rounded again
         return rows.repeat_interleave(self.repeat, 0) if self.repeat > 1 else rows
 
     def forward(self, x: Tensor) -> Tensor:
