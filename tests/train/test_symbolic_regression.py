@@ -19,7 +19,7 @@ def test_a_formula_is_found_in_the_units_of_the_data() -> None:
     x = _samples().double()
     y = 30 + 7 * torch.exp(x[:, :1] + x[:, 1:] ** 2)
     before = torch.get_rng_state()
-    found = symbolic_regression(x, y, hidden=1)
+    found = symbolic_regression(x.numpy(), y.tolist(), hidden=1)
     assert torch.equal(torch.get_rng_state(), before)
     a, b = sympy.symbols("a b", real=True)
     assert found.expressions(["a", "b"]) == [7 * sympy.exp(a + b**2) + 30]

@@ -65,6 +65,8 @@ class GRKANLinear(nn.Module):
         for name, size in (("in_features", in_features), ("out_features", out_features)):
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
                 raise SlafError(f"{name} must be a positive integer; got {size!r}")
+        if not isinstance(groups, int) or groups < 1 or in_features % groups:
+            raise SlafError(f"groups must be a positive integer that divides in_features={in_features}; got {groups!r}")
         one_of("start", start, STARTS)
         shared = "" if one_of("numerator", numerator, NUMERATORS) == "group" else ", numerator_share=layer"
         self.weight_init = one_of("weight_init", weight_init, WEIGHTS)

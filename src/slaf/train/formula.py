@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,8 +49,8 @@ class Regression:
 
 
 def symbolic_regression(
-    x: Tensor,
-    y: Tensor,
+    x: Any,
+    y: Any,
     *,
     hidden: int = 5,
     grid: int = 5,
@@ -66,7 +67,7 @@ def symbolic_regression(
     :func:`slaf.layers.kan.symbolify`, until a formula is exact. If none is, more are tried for the network of the best of them.
 
     Args:
-        x, y: (n, features) and (n, outputs) or (n,).
+        x, y: (n, features) and (n, outputs) or (n,), tensors or what numpy takes for arrays.
         hidden: the most hidden nodes.
         grid: intervals of the splines.
         penalty: the weight of all penalties, y having variance 1; ``smoothness`` is its part of the last.
@@ -75,7 +76,7 @@ def symbolic_regression(
         seed: of the first weights; torch's global generator stays as it is.
 
     Raises:
-        SlafError: tensors that do not fit each other, are not finite or too few, or an output that is constant.
+        SlafError: arrays that do not fit each other, are not finite or too few, or an output that is constant.
 
     Source: the steps are those of Liu et al. (2024), KAN, arXiv:2404.19756, section 2.5 [from memory].
     """
@@ -107,7 +108,8 @@ def symbolic_regression(
     return Regression(found.model, network, found.nmse, nmse, found)
 
 
-def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    x, y = (t.detach() if isinstance(t, Tensor) else torch.from_numpy(np.array(t, dtype=np.float64)) for t in (x, y))
     if y.dim() == 1:
         y = y[:, None]
     if x.dim() != 2 or y.dim() != 2 or len(x) != len(y) or len(x) < 10:
@@ -116,7 +118,7 @@ def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         raise SlafError("x and y must be finite; they have infinities or NaN")
     if bool((y == y[0]).all(0).any()):
         raise SlafError("y must vary; an output is constant, which is its formula")
-    return x.detach().double(), y.detach().double()
+    return x.double(), y.double()
 
 
 def _descend(net: nn.Sequential, x: Tensor, y: Tensor, rounds: Sequence[int], penalty: float = 0.0, smoothness: float = 0.0) -> float:

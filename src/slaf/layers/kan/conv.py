@@ -131,6 +131,8 @@ class _KANConv(KANLayer):
         if x.dim() not in (self.dims + 1, self.dims + 2) or x.shape[-self.dims - 1] != self.in_channels:
             wanted = f"(batch, {self.in_channels}, …) or ({self.in_channels}, …) with {self.dims} dimensions behind the channels"
             raise SlafError(f"{type(self).__name__} takes an input of {wanted}; got shape {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise SlafError(f"{type(self).__name__} takes an input of floating point; got {x.dtype}")
         batched = x if x.dim() == self.dims + 2 else x[None]
         self._see(self.as_features(batched))
         if any(sum(p) for p in self.padding):

@@ -179,6 +179,8 @@ class KANLinear(KANLayer):
     def _check(self, x: Tensor) -> None:
         if x.dim() < 1 or x.shape[-1] != self.in_features:
             raise SlafError(f"KANLinear takes an input of (…, {self.in_features}); got shape {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise SlafError(f"KANLinear takes an input of floating point; got {x.dtype}")
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, {self._described()}"
