@@ -12,7 +12,7 @@ from slaf.core import facts
 from slaf.plot import example
 from slaf.testing.check import CHECKS
 
-__all__ = ["badges", "checks_table", "load", "pairs", "peers_table", "pill", "summary"]
+__all__ = ["badges", "checks_table", "layer_badges", "load", "pairs", "peers_table", "pill", "summary"]
 
 DOCS = Path(__file__).parents[1]
 _SIGNS = {"passed": "✓", "skipped": "–", "xfailed": "!", "failed": "✗"}
@@ -72,6 +72,19 @@ def badges(name: str, results: Mapping[str, Any]) -> str:
         f'<p class="slaf-pills">{" ".join(pills)}</p>\n<details class="slaf-details" data-search-exclude><summary>every check</summary>'
         f'<div class="slaf-wide" tabindex="0" role="region" aria-label="every check">{table}</div></details>'
     )
+
+
+def layer_badges(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """One badge for every variant of a layer that was checked, and the reasons of those checks that one does not pass."""
+    pills, reasons = [], []
+    for variant, entry in results.items():
+        status = next((s for s in ("failed", "xfailed") if s in entry), "passed")
+        told = f"{_SIGNS[status]} {html.escape(variant)}{': ' if variant else ''}{entry['passed']} checks"
+        pills.append(f'<span class="slaf-pill slaf-{status}">{told}</span>')
+        for word in ("failed", "xfailed"):
+            gaps = entry.get(word, {}).items()
+            reasons += [f"{_WORDS[word].capitalize()}: <code>{check}</code>, {html.escape(message)}." for check, message in gaps]
+    return f'<p class="slaf-pills">{" ".join(pills + reasons)}</p>' if pills else ""
 
 
 def pairs(name: str, results: Mapping[str, Any]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import slaf.layers
 from slaf.core import SlafError
 
-from . import layer_figures
+from . import contract, layer_figures
 
 __all__ = ["page"]
 
@@ -22,7 +23,8 @@ title: Layers
 
 What is more than a function of one number and so no entry of the [gallery](gallery/index.md): dense layers and convolutions whose
 edges are learned functions, and blocks. How they work, learn and become formulas: [Kolmogorov–Arnold layers](kan.md). Layers that
-normalise are entries: [[evonorm_s0]], [[batch_norm]], [[frn]], [[polynorm]], [[rms_norm]] and their kin.
+normalise are entries: [[evonorm_s0]], [[batch_norm]], [[frn]], [[polynorm]], [[rms_norm]] and their kin. What each passes of
+[the contract](contract.md) is kept in [layers.json](layers.json): `python benchmarks/contract_layers.py`.
 """
 _ROLE = re.compile(r":\w+:`~?\.?([^`]+)`")
 _SECTION = re.compile(r"^(Args|Attributes|Shapes|Raises|Source|Example):", re.MULTILINE)
@@ -34,10 +36,11 @@ def page() -> str:
     Raises:
         SlafError: a layer without formula, source or example in its docstring, or without a picture.
     """
-    return "\n".join([_HEAD, *(_layer(getattr(slaf.layers, name)) for name in slaf.layers.__all__)])
+    results = contract.load("layers.json").get("layers", {})
+    return "\n".join([_HEAD, *(_layer(getattr(slaf.layers, name), results.get(name, {})) for name in slaf.layers.__all__)])
 
 
-def _layer(layer: Any) -> str:
+def _layer(layer: Any, results: Mapping[str, Mapping[str, Any]]) -> str:
     said, *rest = _SECTION.split(inspect.cleandoc(layer.__doc__))
     parts = dict(zip(rest[::2], rest[1::2], strict=True))
     missing = [name for name in ("Source", "Example") if name not in parts]
@@ -49,7 +52,8 @@ def _layer(layer: Any) -> str:
     shapes = f"**Shapes** {_prose(parts['Shapes'])}\n\n" if "Shapes" in parts else ""
     code = textwrap.dedent(parts["Example"]).strip("\n")
     return (
-        f"## {layer.__name__}\n\n{_prose(said)}\n\n{figure}\n\n```{{ .pycon .slaf-wrap }}\n{code}\n```\n\n"
+        f"## {layer.__name__}\n\n{_prose(said)}\n\n{contract.layer_badges(results)}\n\n{figure}\n\n"
+        f"```{{ .pycon .slaf-wrap }}\n{code}\n```\n\n"
         f"{shapes}**Source** {_prose(parts['Source'])}\n\n"
         f'<details markdown="1"><summary>Arguments</summary>\n\n```{{ .python .slaf-wrap }}\n{_signature(layer)}\n```\n\n'
         f"{listed}\n\n</details>\n"
