@@ -10,17 +10,20 @@ efficient-kan and fast-kan are not on PyPI: put their packages efficient_kan and
 7b6ce1c, github.com/ZiyaoLi/fast-kan at 17b6540)
 
 A step is the forward pass and the gradients of the input and of all parameters. In every round all rows run once in random order, each
-after a pass that is not counted; shown are medians of the ratios to the product of the same round, which is (batch, inputs·(K + 1)) by
+after a pass that is not counted; taken are medians of the ratios to the product of the same round, which is (batch, inputs·(K + 1)) by
 (inputs·(K + 1), outputs) for grid 5, order 3 and SiLU, with the gradients of both. One thread: processor time; more: wall time. ``saved``
-is what autograd keeps for backward beside the parameters, the input = 1. The allocator is kept warm (MALLOC_MMAP_THRESHOLD_, …).
+is what autograd keeps for backward beside the parameters, the input = 1. The allocator is kept warm (MALLOC_MMAP_THRESHOLD_, …). Where
+its tensors come to lie moves the time of a step by a third from process to process, so there are several, and medians of theirs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import statistics
+import subprocess
 import sys
 import time
 import warnings
@@ -124,8 +127,8 @@ def seconds(module: nn.Module, x: Tensor, g: Tensor, clock: Callable[[], float],
     return best[0]
 
 
-def table(shape: tuple[int, int, int], rounds: int, threads: int) -> None:
-    """Measure and print one shape."""
+def measured(shape: tuple[int, int, int], rounds: int, threads: int) -> dict[str, list[float]]:
+    """Of one shape, by row: ms, the ratios to the product and to grid 5, medians all, and what is saved; and ``growth`` of the grid."""
     inputs, outputs, batch = shape
     made = {name: make() for name, make in rows(inputs, outputs).items()}
     x, g = 2 * torch.rand(batch, inputs) - 1, torch.randn(batch, outputs)
@@ -134,43 +137,67 @@ def table(shape: tuple[int, int, int], rounds: int, threads: int) -> None:
     taken: dict[str, list[float]] = {name: [] for name in made}
     ratios: dict[str, list[float]] = {name: [] for name in made}
     for number in range(rounds):
-        names = [n for n in made if not n.startswith(SLOW) or number < 2]
+        names = [n for n in made if not n.startswith(SLOW) or number < 1]
         random.shuffle(names)
         once = {n: seconds(made[n], given[n], g, clock, 1 if n.startswith(SLOW) else 3) for n in names}
         for name, value in once.items():
             taken[name].append(value)
             ratios[name].append(value / once["product"])
-    print(f"\n{inputs} -> {outputs}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}, {rounds} rounds")
-    print(f"{'':28}{'ms':>9}{'product = 1':>13}{'grid 5 is':>13}{'saved':>8}")
-    ours = taken["slaf B-spline, grid 5"]
+    ours, median = taken["slaf B-spline, grid 5"], statistics.median
+    found = {}
     for name, module in made.items():
-        faster = statistics.median(t / o for t, o in zip(taken[name], ours, strict=False))
         kept = saved_bytes(module, x.clone().requires_grad_() if name != "product" else given[name]) / (4 * x.numel())
+        faster = median(t / o for t, o in zip(taken[name], ours, strict=False))
+        found[name] = [1e3 * median(taken[name]), median(ratios[name]), faster, kept]
+    growth = zip(taken["slaf B-spline, grid 64"], taken["slaf B-spline, grid 8"], strict=True)
+    return found | {"growth": [median(a / b for a, b in growth)]}
+
+
+def show(shape: tuple[int, int, int], found: list[dict[str, list[float]]], threads: int) -> None:
+    """One shape: medians over the processes, and the range of the ratio to the product."""
+    inputs, outputs, batch = shape
+    print(f"\n{inputs} -> {outputs}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}, {len(found)} processes")
+    print(f"{'':28}{'ms':>9}{'product = 1':>13}{'from - to':>13}{'grid 5 is':>13}{'saved':>8}")
+    for name in found[0]:
+        if name == "growth":
+            continue
+        ms, ratio, faster, kept = (statistics.median(values) for values in zip(*(f[name] for f in found), strict=True))
+        ends = [f[name][1] for f in found]
         goal = f"   goal: {GOALS[name]:g} x faster" if name in GOALS else ""
-        ms, ratio = 1e3 * statistics.median(taken[name]), statistics.median(ratios[name])
-        print(f"{name:28}{ms:9.2f}{ratio:13.2f}{faster:11.2f} x{kept:8.2f}{goal}")
-    growth = statistics.median(a / b for a, b in zip(taken["slaf B-spline, grid 64"], taken["slaf B-spline, grid 8"], strict=True))
+        print(f"{name:28}{ms:9.2f}{ratio:13.2f}{min(ends):7.2f} -{max(ends):5.2f}{faster:11.2f} x{kept:8.2f}{goal}")
+    growth = statistics.median(f["growth"][0] for f in found)
     print(f"64 intervals cost {growth:.2f} x those of 8 (goal: 1.5)")
+
+
+def in_a_process(shape: tuple[int, int, int], given: argparse.Namespace) -> dict[str, list[float]]:
+    """What a fresh process measures."""
+    words = [sys.executable, __file__, "--threads", str(given.threads), "--rounds", str(given.rounds)]
+    words += ["--only", ",".join(map(str, shape)), *(["--peers", str(given.peers)] if given.peers else [])]
+    return json.loads(subprocess.run(words, env=os.environ | WARM, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, help="a folder with other libraries")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--quick", action="store_true", help="tiny shapes")
+    parser.add_argument("--rounds", type=int, default=5, help="in every process")
+    parser.add_argument("--processes", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, in this process")
+    parser.add_argument("--only", help=argparse.SUPPRESS)  # one shape, as JSON: what the fresh processes run
     given = parser.parse_args()
-    if any(os.environ.get(k) != v for k, v in WARM.items()):
-        os.environ.update(WARM)
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # glibc reads them when a process starts
     if given.peers:
         sys.path.insert(0, str(given.peers))
     warnings.simplefilter("ignore")
     torch.set_num_threads(given.threads)
-    torch.manual_seed(0)
-    random.seed(0)
-    for shape in [(4, 3, 8)] if given.quick else SHAPES:
-        table(shape, 2 if given.quick else given.rounds, given.threads)
+    if given.only:
+        inputs, outputs, batch = map(int, given.only.split(","))
+        print(json.dumps(measured((inputs, outputs, batch), given.rounds, given.threads)))
+    elif given.quick:
+        torch.manual_seed(0)
+        show((4, 3, 8), [measured((4, 3, 8), 2, given.threads)], given.threads)
+    else:
+        for shape in SHAPES:
+            show(shape, [in_a_process(shape, given) for _ in range(given.processes)], given.threads)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import slaf
 from slaf import SlafError
 from slaf.layers import KANLinear
-from slaf.layers.kan import LIBRARY, SymbolicKANLinear, expressions, snap, suggest, symbolify, tune
+from slaf.layers.kan import LIBRARY, SymbolicKANLinear, expressions, prune, snap, suggest, symbolify, tune
 from slaf.layers.kan.expression import rounded
 from slaf.layers.kan.symbolic.edges import fit_edges
 from slaf.layers.kan.symbolic.functions import find, find_all
@@ -139,21 +139,26 @@ def test_tuning_finds_what_was_moved_away(x: Tensor) -> None:
     assert torch.equal(net[1].shift, before)  # not free: a stands in for it
 
 
+def _fit(layer: KANLinear, x: Tensor, wanted: Tensor) -> None:
+    """The edges of a layer with one output, one for each column of ``wanted``."""
+    layer.refit(x)
+    torch.nn.init.zeros_(layer.bias)
+    for i in range(layer.in_features):
+        design = torch.cat([layer.expand(x)[..., i], torch.ones(len(x), 1, dtype=torch.float64)], 1)
+        found = torch.linalg.lstsq(design, wanted[:, i]).solution
+        with torch.no_grad():
+            layer.weight[:, i, 0] = found[:-1]
+            layer.bias[0] += found[-1]
+
+
 def _splined(x: Tensor, inner: Tensor | None = None, outer: Callable[[Tensor], Tensor] = torch.exp) -> nn.Sequential:
     """A network of splines near outer(Σ inner), fitted edge by edge; exp(sin πx₁ + x₂²) if nothing is given."""
     inner = torch.stack([torch.sin(math.pi * x[:, 0]), x[:, 1].square()], 1) if inner is None else inner
     net = nn.Sequential(KANLinear(2, 1, grid=12, base=None, dtype=torch.float64), KANLinear(1, 1, grid=12, base=None, dtype=torch.float64))
     total = inner.sum(1)
     evenly = torch.linspace(float(total.min()), float(total.max()), 300, dtype=torch.float64)[:, None]
-    for layer, given, wanted in ((net[0], x, inner), (net[1], evenly, outer(evenly))):
-        layer.refit(given)
-        torch.nn.init.zeros_(layer.bias)
-        for i in range(layer.in_features):
-            design = torch.cat([layer.expand(given)[..., i], torch.ones(len(x), 1, dtype=torch.float64)], 1)
-            found = torch.linalg.lstsq(design, wanted[:, i]).solution
-            with torch.no_grad():
-                layer.weight[:, i, 0] = found[:-1]
-                layer.bias[0] += found[-1]
+    _fit(net[0], x, inner)
+    _fit(net[1], evenly, outer(evenly))
     return net
 
 
@@ -172,6 +177,20 @@ def test_a_network_of_splines_becomes_its_formula(x: Tensor) -> None:
     assert "0:0→0 sin" in str(found)
     unrounded = sympy.lambdify([p, q], found.expressions(["p", "q"], digits=None)[0], "numpy")
     assert np.allclose(unrounded(*x.T.numpy()), found.model(x).detach()[:, 0])
+
+
+def test_two_hidden_layers_become_their_formula(x: Tensor) -> None:
+    """By the steps of the guide: prune, then all edges at once."""
+    hidden, last = _wave_and_square(x), KANLinear(1, 1, grid=12, base=None, dtype=torch.float64)
+    evenly = torch.linspace(float(hidden.min()), float(hidden.max()), 300, dtype=torch.float64)[:, None]
+    _fit(last, evenly, torch.tanh(evenly / 2))
+    pruned = prune(nn.Sequential(*_splined(x), last), x)
+    found = symbolify(pruned.model, x, torch.tanh(hidden / 2))
+    assert [fit.function.name for _, fit in sorted(found.edges.items())] == ["sin", "x^2", "exp", "tanh"]
+    assert found.nmse < 1e-20
+    p, q = sympy.symbols("p q", real=True)
+    difference = found.expressions(["p", "q"])[0] - sympy.tanh(sympy.exp(sympy.sin(sympy.pi * p) + q**2) / 2)
+    assert abs(float(difference.subs({p: 0.37, q: 1.3}))) < 1e-12
 
 
 def test_noise_costs_no_needless_functions(x: Tensor) -> None:

@@ -31,7 +31,8 @@ SLAF_EXPORT int slaf_kan_forward(const float* x, float* y, int64_t batch, int64_
   const KanLayer f{inputs, outputs, degree, cells, left_out, base, weight, bias, center, scale, pieces, stride(outputs)};
   if (!x || !y || !good(f, batch, threads)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
-    const int64_t tile = kan_tile(cells), tiles = (batch + tile - 1) / tile;
+    // a sample's sums do not depend on its tile, so no thread need be without one
+    const int64_t tile = std::min<int64_t>(kan_tile(cells), (batch + threads - 1) / threads), tiles = (batch + tile - 1) / tile;
     const int64_t workers = std::min<int64_t>(tiles, threads), share = (tiles + workers - 1) / workers;
     std::vector<float> slabs(workers * slab(f));  // here, where a lack of memory can be reported
     parallel(workers, threads, threads, [&](int64_t worker) {
