@@ -47,6 +47,12 @@ def test_the_cost_of_layers_is_measured_without_other_libraries(run) -> None:
     assert "64 intervals cost" in told
 
 
+def test_what_evonorm_costs_is_measured_beside_its_formula(run) -> None:
+    told = run(_load("evonorm"))
+    for row in ("evonorm_s0", "evonorm_b0", "S0 in eager torch", "B0 in eager torch"):
+        assert row in told
+
+
 def test_a_formula_is_found_and_written_down(run, script, tmp_path: Path) -> None:
     assert "exponential" in run(script, "--json", str(tmp_path / "found.json"))
     (found,) = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["tasks"]["exponential"]["slaf"]
