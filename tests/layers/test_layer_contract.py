@@ -17,7 +17,7 @@ from slaf.testing import Layer, check_layer, checks, parametrize_with_checks
 BASES = ["bspline(degree=1)", "bspline(degree=2)", "bspline(degree=4)", "piecewise_linear", "chebyshev", "power", "legendre", "hermite"]
 BASES += ["rbf", "gp", "relu_kan", "fourier", "wavelet", "mixture(relu, sine, tanh)"]
 POOL = {"chebyshev": {"degree": 3}, "mixture(tanh)": {}}
-EXPORTS = {"onnx_float32", "onnx_float16", "torch_export", "compile", "inductor"}
+EXPORTS = ("onnx_float32", "onnx_float16", "torch_export", "compile", "inductor")
 
 
 def some(*shape):

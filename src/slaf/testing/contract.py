@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -69,12 +69,12 @@ def checks() -> dict[str, str]:
 
 
 def known(names: Iterable[str]) -> list[str]:
-    """The names, each of them a check; raises with the nearest one otherwise."""
-    names = list(names)
-    for name in names:
+    """The names, each of them a check; raises with the nearest one otherwise. A set gets an order: all processes must collect the same."""
+    given = list(names)
+    for name in given:
         if name not in CHECKS:
             raise SlafError(f"unknown check {name!r}{nearest(name, CHECKS)}")
-    return names
+    return sorted(given, key=list(CHECKS).index) if isinstance(names, Set) else given
 
 
 def check_activation(
