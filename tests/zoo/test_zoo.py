@@ -70,6 +70,8 @@ def test_agrees_with_torch(spec, dtype):
         allowed = allowed + info.eps * x.double().abs().clamp(max=1)
     if spec.startswith(("softplus", "log_sigmoid")) and dtype == torch.float64:
         allowed = allowed + 2.1e-9  # torch switches to a straight line at 20
+    if spec == "gelu" and dtype == torch.float16:
+        allowed = allowed + 1.1e-6  # ours is computed in float32, where torch takes oneDNN's, of that error, on a machine with AVX-512
     excess = (got.double() - wanted).abs() - allowed
     assert excess.max() <= 0, x[excess.argmax()]
 

@@ -73,8 +73,8 @@ def identify(
     difference = (torch.stack(list(table.values())) - y).abs().nan_to_num(nan=torch.inf)
     worst, where = difference.max(1)
     rounding = 64 * torch.finfo(torch.float64 if _doubles(function) else torch.float32).eps * float(y.abs().max().clamp(min=1))
-    # what agrees up to rounding is a tie, which the order of the table decides
-    nearest = torch.where(worst <= rounding, 0.0, worst).argsort(stable=True)[: max(1, count)].tolist()
+    # what is nearest up to rounding is a tie, which the order of the table decides
+    nearest = torch.where(worst <= worst.min() + rounding, 0.0, worst).argsort(stable=True)[: max(1, count)].tolist()
     entries = list(table)
     matches = tuple(Match(entries[i], float(worst[i]), float(x[where[i]])) for i in nearest)
     return Identification(matches, low, high, matches[0].max_difference <= rounding)
