@@ -177,7 +177,7 @@ def blocks(page, title=None):
 def test_code_on_the_pages_runs(tmp_path):
     """In one process, one after the other, warnings being errors."""
     codes = [*blocks("add_your_own.md"), *blocks("index.md"), *blocks("fit.md"), *blocks("surgery.md"), *blocks("kan.md")]
-    assert len(codes) == 18
+    assert len(codes) == 19
     script = tmp_path / "blocks.py"
     script.write_text("\n".join(codes), encoding="utf-8")
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)

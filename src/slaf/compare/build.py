@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import slaf.core as core
 from slaf.core import SlafError
 from slaf.core.registry import bind
-from slaf.train import derive
+from slaf.train import stream
 
 from .model import build_with
 from .study import Data, Study
@@ -64,8 +64,7 @@ def build_model(study: Study, activation: str, data: Data, seed: int, variance_m
     generator is left as it was.
     """
     factory = _Factory(study, activation, seed, own=model is not None)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "init"))
+    with stream(seed, "init"):
         network = study.build(factory, data) if model is None else build_with(model, factory, data)
     made = {id(m) for m in factory.made}
     built = Built(network, {name: m for name, m in network.named_modules() if id(m) in made}, False)
@@ -102,12 +101,9 @@ class _Factory:
         self.made += activations or [module]
         return module
 
-    @contextmanager
-    def _stream(self) -> Iterator[None]:
+    def _stream(self) -> AbstractContextManager[None]:
         """What is made next draws from a stream of its own."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, "activation", str(len(self.made))))
-            yield
+        return stream(self.seed, "activation", str(len(self.made)))
 
     def __call__(self, slot: str = "hidden", num_channels: int | None = None, channel_dim: int = 1, **context: Any) -> nn.Module:
         if self.slots is not None:

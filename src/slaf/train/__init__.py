@@ -16,7 +16,8 @@ from .lecun import lecun_normal_
 from .loop import Trace, evaluate, train
 from .penalties import L1, L2, DegreeWeighted, Penalty, SecondOrderTotalVariation, Sum, activation_coefficients
 from .recipe import Recipe
-from .seeds import derive, generator
+from .screening import Verdict, screen
+from .seeds import derive, generator, stream
 from .tensorboard import TensorBoard
 from .updates import Alternation, separate_step
 
@@ -32,6 +33,7 @@ __all__ = [
     "Sum",
     "TensorBoard",
     "Trace",
+    "Verdict",
     "activation_coefficients",
     "activation_parameters",
     "boundary_loss",
@@ -47,7 +49,9 @@ __all__ = [
     "lecun_normal_",
     "param_groups",
     "rows_at_once",
+    "screen",
     "separate_step",
+    "stream",
     "symbolic_regression",
     "synchronize",
     "train",

@@ -11,7 +11,7 @@ from slaf.core import SlafError
 
 __all__ = ["lecun_normal_"]
 
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def lecun_normal_(model: nn.Module, gain: float = 1.0, generator: torch.Generator | None = None) -> nn.Module:
@@ -36,7 +36,7 @@ def lecun_normal_(model: nn.Module, gain: float = 1.0, generator: torch.Generato
     """
     if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not 0 < gain < math.inf:
         raise SlafError(f"gain must be a positive number; got {gain!r}")
-    layers = [m for m in model.modules() if isinstance(m, _LAYERS)]
+    layers = [m for m in model.modules() if isinstance(m, LAYERS)]
     if not layers:
         raise SlafError(f"model must hold a linear or convolutional layer; {type(model).__name__} has none")
     for layer in layers:

@@ -19,7 +19,7 @@ from .clipping import clippable
 from .fabric import Alone, team
 from .mixing import mixed
 from .recipe import Recipe
-from .seeds import derive, generator
+from .seeds import generator, stream
 from .updates import Alternation, separate_step
 
 __all__ = ["Trace", "evaluate", "train"]
@@ -81,8 +81,8 @@ def train(
         SlafError: no data, inputs and targets of different length, or nothing to train; fewer rows, or rows in a batch, than ranks; a
             ``fabric`` whose strategy splits the model or whose precision converts it.
     """
-    x, y = _checked("data", data)
-    held_out = None if valid is None else _checked("valid", valid)
+    x, y = pair("data", data)
+    held_out = None if valid is None else pair("valid", valid)
     order, trace = generator(seed, "batches"), Trace()
     with team(fabric, model, recipe, len(x)) as member:
         steps = recipe.epochs * len(_batches(torch.arange(len(x)), recipe.batch_size, recipe.drop_last, member.size))
@@ -194,7 +194,7 @@ def evaluate(model: nn.Module, data: tuple[Tensor, Tensor], loss: Loss, batch_si
         SlafError: no data.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    x, y = _checked("data", data)
+    x, y = pair("data", data)
     return float(_summed_loss(model, x.to(device), y.to(device), loss, batch_size)) / len(x)
 
 
@@ -217,7 +217,8 @@ def _summed_loss(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, batch_size:
     return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64, device=x.device)
 
 
-def _checked(name: str, data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def pair(name: str, data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """``data`` if it is inputs and targets of equally many rows, one at least; an error that names it otherwise."""
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data)):
         raise SlafError(f"{name} must be a pair of tensors (inputs, targets); got {type(data).__name__}")
     x, y = data
@@ -228,12 +229,9 @@ def _checked(name: str, data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-@contextlib.contextmanager
-def _own_noise(seed: int, member: Alone) -> Iterator[None]:
-    """Seed torch's global generators inside, for dropout and the like, and give the caller's back after; each rank has its own."""
-    with torch.random.fork_rng(devices=[member.device] if member.device.type == "cuda" else []):
-        torch.manual_seed(derive(seed, "noise", *[str(member.rank)] * (member.rank > 0)))
-        yield
+def _own_noise(seed: int, member: Alone) -> contextlib.AbstractContextManager[None]:
+    """For dropout and the like; each rank has its own."""
+    return stream(seed, "noise", *[str(member.rank)] * (member.rank > 0), device=member.device)
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from slaf.core import SlafError
 
-__all__ = ["derive", "generator"]
+__all__ = ["derive", "generator", "stream"]
 
 
 def derive(seed: int, *names: str) -> int:
@@ -28,3 +30,12 @@ def derive(seed: int, *names: str) -> int:
 def generator(seed: int, *names: str) -> torch.Generator:
     """A CPU generator of its own for the stream ``names`` of the root ``seed``."""
     return torch.Generator().manual_seed(derive(seed, *names))
+
+
+@contextmanager
+def stream(seed: int, *names: str, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Torch's global generators, the CPU's and that of ``device``, stand at the stream ``names`` inside, and where they were after."""
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, *names))
+        yield
