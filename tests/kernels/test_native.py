@@ -161,6 +161,9 @@ def test_rational_and_its_gradients(case, form, degrees):
     x, g = _data(rng, n, c, s, code, bound=2.0)
     num, den = rng.standard_normal((c, m + 1)).astype(np.float32), (rng.standard_normal((c, count)) * 0.5).astype(np.float32)
     den[rng.uniform(size=den.shape) < 0.2] = 0
+    if form == 2 and count:  # on a kink of |Σ b x^k| the sign, and with it the gradient, is a matter of rounding
+        terms = [den[:, k, None] * x.double().numpy() ** (k + 1) for k in range(count)]
+        g[torch.from_numpy(np.abs(sum(terms)) < 1e-5 * sum(map(np.abs, terms)))] = 0
     y, gx, gnum, gden = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan), np.full(num.shape, np.nan), np.full(den.shape, np.nan)
     common = (code, n, c, s, form, m, d, num, den)
     _call("rational_forward", x, y, *common, threads)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <numeric>
 
 #include "pool.hpp"
@@ -64,6 +65,17 @@ struct Access {
     else k.narrow[p.dtype - 1](from, static_cast<uint16_t*>(p.out) + offset, n);
   }
 };
+
+// Memory from the start of a cache line on: a vector as wide as a line would otherwise always be part of two.
+template <class T>
+struct FromLine {
+  using value_type = T;
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(4 * LINE))); }
+  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t(4 * LINE)); }
+  bool operator==(const FromLine&) const { return true; }
+  bool operator!=(const FromLine&) const { return false; }
+};
+using Lines = std::vector<float, FromLine<float>>;
 
 struct alignas(64) Buffers {
   float x[BUFFER], g[BUFFER], out[BUFFER], discarded[DISCARDED];
@@ -145,8 +157,8 @@ void each_column(const Pass& p, const Columns& l, F f) {
       for (int64_t i = 0; i < p.s; ++i) f(q++, k);
 }
 
-std::vector<float> table_of(const Pass& p, const Columns& l) {
-  std::vector<float> table(l.groups() * p.width * LINE);
+Lines table_of(const Pass& p, const Columns& l) {
+  Lines table(l.groups() * p.width * LINE);
   each_column(p, l, [&](int64_t q, int64_t k) {
     const float* from = p.rows.data() + k * p.width;
     float* to = table.data() + q / LINE * p.width * LINE + q % LINE;
@@ -211,14 +223,14 @@ void run_block(const Access& a, const Columns& l, const Block& block, const floa
 
 std::vector<double> drive_columns(const Access& a, const Columns& l) {
   const Pass& p = a.p;
-  const std::vector<float> table = table_of(p, l);
+  const Lines table = table_of(p, l);
   const int64_t rows = l.total / l.period, rest = l.total % l.period;  // the last row may be short
   const int64_t tall = std::max<int64_t>(2, COLUMN_TILE / (COLUMN_ROWS * l.period)) * COLUMN_ROWS, wide = std::min(WIDE, l.groups());
   const int64_t row_tiles = up(rows, tall), group_tiles = up(l.groups(), wide), group = p.sums * LINE, size = l.groups() * group;
   std::vector<double> partial((row_tiles + (rest > 0)) * size);
   parallel(row_tiles * group_tiles + (rest > 0), threads_for(p, l.total), p.threads, [&](int64_t tile) {
     Buffers buffers;
-    std::vector<float> sums(wide * group);
+    Lines sums(wide * group);
     const int64_t rt = tile / group_tiles, first = tile % group_tiles * wide;
     auto run = [&](const Block& block) {
       std::fill(sums.begin(), sums.end(), 0.0f);

@@ -16,6 +16,9 @@ constexpr int MAX_CELLS = slaf::MAX_CELLS, MAX_LOCAL_DEGREE = slaf::MAX_LOCAL_DE
 #if SLAF_LANES == 8 && defined(__AVX__)
 SLAF_INLINE vf at_least(vf v, vf low) { return (vf)_mm256_max_ps((__m256)v, (__m256)low); }
 SLAF_INLINE vf at_most(vf v, vf high) { return (vf)_mm256_min_ps((__m256)v, (__m256)high); }
+#elif SLAF_LANES == 16 && defined(__AVX512F__)
+SLAF_INLINE vf at_least(vf v, vf low) { return (vf)_mm512_maskz_max_ps(0xffff, (__m512)v, (__m512)low); }
+SLAF_INLINE vf at_most(vf v, vf high) { return (vf)_mm512_maskz_min_ps(0xffff, (__m512)v, (__m512)high); }
 #else
 SLAF_INLINE vf at_least(vf v, vf low) { return v > low ? v : low; }
 SLAF_INLINE vf at_most(vf v, vf high) { return v < high ? v : high; }
@@ -25,6 +28,8 @@ SLAF_INLINE vf at_most(vf v, vf high) { return v < high ? v : high; }
 SLAF_INLINE vf whole(vf v) {
 #if SLAF_LANES == 8 && defined(__AVX__)
   return (vf)_mm256_floor_ps((__m256)v);
+#elif SLAF_LANES == 16 && defined(__AVX512F__)
+  return (vf)_mm512_maskz_roundscale_ps(0xffff, (__m512)v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 #else
   const vf toward_zero = __builtin_convertvector(__builtin_convertvector(v, vi), vf);
   return toward_zero + __builtin_convertvector((vi)(toward_zero > v), vf);

@@ -294,12 +294,13 @@ struct Streams {
   }
 };
 
-constexpr int64_t LINES_AHEAD = 4;
+constexpr int64_t LINES_AHEAD = PER_LINE > 1 ? 4 : 32;  // one vector takes a whole line: they pass quickly
 constexpr int64_t NEAR = 1024;   // so few elements are a buffer in the first level of a cache
-constexpr int64_t TALL = 8, BROAD = 8;  // rows and lines of a band, whose parameters and sums stay in the first level of a cache
+constexpr int64_t TALL = PER_LINE > 1 ? 8 : 16, BROAD = 8;  // rows and lines of a band, whose parameters and sums stay in the first level of a cache
 
 // step(block, offset of its first vector in x, in the table, in the sums) for every block of a constant size, of 4 rows at most.
-// LONG: what a column has takes so long to load that in a band, too, it is to serve four rows, if no lines are lost by that.
+// LONG: what a column has takes so long to load that in a band, too, it is to serve four rows, if no lines are lost by that: none are
+// where a vector is a whole line.
 template <int ROWS = 4, bool LONG = false, class S>
 SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t groups, int width, int sums, S step) {
   if (groups == 0) return;
@@ -327,12 +328,13 @@ SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t
           line(block, i, k);
         }
   };
-  const bool crowded = PER_LINE > 1 && ld % PAGE == 0 && groups == ld / LINE && streams.out;
+  const bool crowded = ld % PAGE == 0 && groups == ld / LINE && streams.out;
+  using Banded = Block<(LONG && PER_LINE == 1 ? 4 : 2), (PER_LINE > 1 ? 2 : 1)>;
   int64_t r = 0;
-  if constexpr (LONG)
+  if constexpr (LONG && PER_LINE > 1)
     if (crowded && streams.apart())
       for (; r + TALL <= rows; r += TALL) band(Block<4, 1>{}, r);
-  for (; crowded && r + TALL <= rows; r += TALL) band(Block<2, PER_LINE < 2 ? 1 : 2>{}, r);
+  for (; crowded && r + TALL <= rows; r += TALL) band(Banded{}, r);
   for (; r + ROWS <= rows; r += ROWS) along(Block<ROWS, 1>{}, r);
   for (; r < rows; ++r) along(Block<1, 1>{}, r);
 }
@@ -391,7 +393,7 @@ void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t 
     value<F, D>(degree, t, u, out);
     scatter<B>(y + i, ld, out);
   };
-  sweep(Streams{x, nullptr, y}, rows, ld, groups, degree + 3, 0, step);
+  sweep<4, PER_LINE == 1 && (D > 5)>(Streams{x, nullptr, y}, rows, ld, groups, degree + 3, 0, step);
 }
 
 template <int F>
