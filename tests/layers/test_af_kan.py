@@ -69,11 +69,24 @@ def test_features_lie_in_the_unit_interval_and_a_constant_is_zero():
     assert layer(torch.zeros(3, 6)).isfinite().all()
 
 
+@pytest.mark.parametrize("scale_over", ["batch", "sample"])
+def test_the_size_of_the_features_does_not_matter(scale_over):
+    """With 3ρ in place of ρ all products are 9 times as large, all squares of them 81 times; the division by a norm is the same as none."""
+    x = torch.randn(7, 5, dtype=torch.float64)
+    for combine in ("quad1", "prod", "sum", "cubic2"):
+        plain, larger = (
+            AFKANLinear(5, 3, activation=f, combine=combine, scale_over=scale_over, dtype=torch.float64)
+            for f in (nn.functional.silu, lambda t: 3 * nn.functional.silu(t))
+        )
+        torch.testing.assert_close(larger.features(x), plain.features(x))
+
+
 def test_over_a_sample_nothing_depends_on_the_others():
     x = torch.randn(8, 6)
     for scale_over, alone in (("sample", True), ("batch", False)):
         layer = AFKANLinear(6, 2, scale_over=scale_over)
-        assert torch.allclose(layer(x)[:1], layer(x[:1]), atol=1e-6) is alone
+        one_by_one = torch.cat([layer(sample) for sample in x.split(1)])  # two samples at most hold a least or greatest of the batch
+        assert torch.allclose(layer(x), one_by_one, atol=1e-6) is alone
 
 
 def test_attention_sums_to_one_and_the_temperature_is_one_at_least():

@@ -43,6 +43,17 @@ def test_invariance_to_the_size_of_the_vector():
     torch.testing.assert_close(act(-x), -act(x))
 
 
+@pytest.mark.parametrize("c", [40.0, -0.5, -7.0])
+def test_a_factor_leaves_even_terms_and_its_sign_turns_odd_ones(c):
+    act, x = slaf.make("polynorm(eps=1e-14)").double(), torch.randn(4, 16, dtype=torch.float64)
+    a = torch.tensor([0.7, -1.1, 0.4], dtype=torch.float64)
+    with torch.no_grad():
+        act.weight.copy_(a)
+        act.bias.fill_(0.3)
+    sign = 1.0 if c > 0 else -1.0
+    torch.testing.assert_close(act(c * x), reference(x, [sign * a[0], a[1], sign * a[2]], 0.3, eps=0.0))
+
+
 def test_every_power_has_mean_square_one():
     x = 5 * torch.randn(6, 32, dtype=torch.float64)
     for i in range(3):

@@ -161,7 +161,24 @@ def test_summed_coefficient_gradients_in_float32():
     twin = slaf.make(repr(act)).double()
     twin(x.double()).square().mean().backward()
     for ours, wanted in zip(got, (p.grad for p in twin.parameters()), strict=True):
-        torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-6 * wanted.abs().max().item())
+        torch.testing.assert_close(ours, wanted, rtol=1e-6, atol=1e-6 * wanted.abs().max().item())
+
+
+def test_gradients_of_the_released_form_are_the_papers():
+    """∂F/∂x = P'/Q - P Q'/Q², ∂F/∂a_i = x^i/Q, ∂F/∂b_i = -P sign(b_i)|x|^i/Q², written out, and summed over a coefficient's elements."""
+    act = random_rational("per_term", seed=3)
+    x = torch.randn(500, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(500, dtype=torch.float64)
+    (got_x, got_a, got_b) = torch.autograd.grad(act(x), [x, act.numerator, act.denominator], g)
+    with torch.no_grad():
+        a, b, size, sign = act.numerator[0], act.denominator[0], x.abs(), x.sign()
+        p = sum(a[i] * x**i for i in range(6))
+        q = 1 + sum(b[i - 1].abs() * size**i for i in range(1, 5))
+        slope_p = sum(i * a[i] * x ** (i - 1) for i in range(1, 6))
+        slope_q = sign * sum(i * b[i - 1].abs() * size ** (i - 1) for i in range(1, 5))
+        torch.testing.assert_close(got_x, g * (slope_p / q - p * slope_q / q**2))
+        torch.testing.assert_close(got_a[0], torch.stack([(g * x**i / q).sum() for i in range(6)]))
+        torch.testing.assert_close(got_b[0], torch.stack([-(g * p * b[i - 1].sign() * size**i / q**2).sum() for i in range(1, 5)]))
 
 
 def test_presets_have_six_and_four_numbers():
