@@ -183,6 +183,20 @@ def test_candidates_of_every_kind_are_the_same_candidate():
     assert seen == [8, 16]
 
 
+def test_candidates_meet_the_same_first_weights_and_places_share_nothing():
+    def drawing(num_channels):
+        torch.rand(num_channels)
+        return nn.ReLU()
+
+    assert screened(drawing, steps=3) == screened("relu", steps=3)
+    candidate = slaf.make("prelu", num_channels=32)
+    seen = []
+    screened(candidate, lambda make: seen.append(mlp(make)) or seen[-1], steps=3)
+    places = [m for m in seen[0].modules() if isinstance(m, type(candidate))]
+    assert len({id(m) for m in (*places, candidate)}) == 3
+    assert torch.equal(candidate.weight, slaf.make("prelu", num_channels=32).weight)
+
+
 def test_the_channel_dimension_of_a_place_reaches_the_candidate():
     def last(make):
         return nn.Sequential(nn.Unflatten(1, (8, 8)), make(num_channels=8, channel_dim=-1), nn.Flatten(), nn.Linear(64, 10))
