@@ -9,14 +9,15 @@ namespace {
 
 // Everything a family of polynomials needs before the first element: its derivative as a series in the same family, in float64.
 inline void slope_of(const float* coef, int family, int degree, double scale, float* out) {
-  double d[MAX_DEGREE + 2] = {};
-  if (family == 0) {
-    for (int j = 1; j <= degree; ++j) d[j - 1] = j * (double)coef[j];
-  } else {
-    for (int j = degree; j >= 1; --j) d[j - 1] = d[j + 1] + 2 * j * (double)coef[j];
-    d[0] *= 0.5;
-  }
   if (degree == 0) out[0] = 0;
+  if (family == 0) {
+    for (int j = 1; j <= degree; ++j) out[j - 1] = (float)(j * (double)coef[j] * scale);
+    return;
+  }
+  double d[MAX_DEGREE + 2];
+  d[degree] = d[degree + 1] = 0;
+  for (int j = degree; j >= 1; --j) d[j - 1] = d[j + 1] + 2 * j * (double)coef[j];
+  d[0] *= 0.5;
   for (int j = 0; j < degree; ++j) out[j] = (float)(d[j] * scale);
 }
 

@@ -72,7 +72,14 @@ SLAF_INLINE void store_part(float* p, vf v, int count) {
 SLAF_INLINE vf keep(vf v, vi mask) { return (vf)((vi)v & mask); }
 
 SLAF_INLINE double total(vf v) {
-#if SLAF_LANES == 8 && defined(__AVX__)
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  const __m512 all_lanes = (__m512)v;
+  const __m128 even = _mm_add_ps(_mm512_maskz_extractf32x4_ps(0xf, all_lanes, 0), _mm512_maskz_extractf32x4_ps(0xf, all_lanes, 2));
+  const __m128 odd = _mm_add_ps(_mm512_maskz_extractf32x4_ps(0xf, all_lanes, 1), _mm512_maskz_extractf32x4_ps(0xf, all_lanes, 3));
+  const __m128 four = _mm_add_ps(even, odd);
+  const __m128d pair = _mm_add_pd(_mm_cvtps_pd(four), _mm_cvtps_pd(_mm_movehl_ps(four, four)));
+  return _mm_cvtsd_f64(pair) + _mm_cvtsd_f64(_mm_unpackhi_pd(pair, pair));
+#elif SLAF_LANES == 8 && defined(__AVX__)
   const __m128 half = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
   const __m256d wide = _mm256_cvtps_pd(half);
   const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(wide), _mm256_extractf128_pd(wide, 1));
@@ -90,7 +97,12 @@ SLAF_INLINE double total(vf v) {
 
 inline void widen_bfloat16(const uint16_t* from, float* to, int64_t n) {
   int64_t i = 0;
-#if defined(__AVX2__)
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16) {
+    const __m512i wide = _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256((const __m256i*)(from + i)));
+    _mm512_storeu_si512(to + i, _mm512_maskz_slli_epi32(0xffff, wide, 16));
+  }
+#elif defined(__AVX2__)
   for (; i + 8 <= n; i += 8) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)(from + i)));
     _mm256_storeu_si256((__m256i*)(to + i), _mm256_slli_epi32(wide, 16));
@@ -103,7 +115,15 @@ inline void widen_bfloat16(const uint16_t* from, float* to, int64_t n) {
 }
 
 // To nearest even; every NaN becomes the same one.
-#if defined(__AVX2__)
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+SLAF_INLINE __m256i rounded_bfloat16(const float* from) {
+  const __m512i bits = _mm512_loadu_si512(from);
+  const __m512i last = _mm512_and_si512(_mm512_maskz_srli_epi32(0xffff, bits, 16), _mm512_set1_epi32(1));
+  const __m512i up = _mm512_maskz_srli_epi32(0xffff, _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff))), 16);
+  const __mmask16 nan = _mm512_cmp_ps_mask(_mm512_castsi512_ps(bits), _mm512_castsi512_ps(bits), _CMP_UNORD_Q);
+  return _mm512_maskz_cvtepi32_epi16(0xffff, _mm512_mask_mov_epi32(up, nan, _mm512_set1_epi32(0x7fc0)));
+}
+#elif defined(__AVX2__)
 SLAF_INLINE __m256i rounded_bfloat16(const float* from) {
   const __m256 v = _mm256_loadu_ps(from);
   const __m256i bits = _mm256_castps_si256(v), last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
@@ -114,7 +134,9 @@ SLAF_INLINE __m256i rounded_bfloat16(const float* from) {
 
 inline void narrow_bfloat16(const float* from, uint16_t* to, int64_t n) {
   int64_t i = 0;
-#if defined(__AVX2__)
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16) _mm256_storeu_si256((__m256i*)(to + i), rounded_bfloat16(from + i));
+#elif defined(__AVX2__)
   for (; i + 16 <= n; i += 16) {
     const __m256i packed = _mm256_packus_epi32(rounded_bfloat16(from + i), rounded_bfloat16(from + i + 8));
     _mm256_storeu_si256((__m256i*)(to + i), _mm256_permute4x64_epi64(packed, 0xd8));  // packing works within halves
@@ -159,7 +181,11 @@ SLAF_INLINE uint16_t narrow_one(float f) {
 
 inline void widen_float16(const uint16_t* from, float* to, int64_t n) {
   int64_t i = 0;
-#if defined(__F16C__)
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16) {
+    _mm512_storeu_ps(to + i, _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256((const __m256i*)(from + i))));
+  }
+#elif defined(__F16C__)
   for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(from + i))));
 #endif
   for (; i < n; ++i) to[i] = widen_one(from[i]);
@@ -167,7 +193,12 @@ inline void widen_float16(const uint16_t* from, float* to, int64_t n) {
 
 inline void narrow_float16(const float* from, uint16_t* to, int64_t n) {
   int64_t i = 0;
-#if defined(__F16C__)
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  for (; i + 16 <= n; i += 16) {
+    const __m256i half = _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT);
+    _mm256_storeu_si256((__m256i*)(to + i), half);
+  }
+#elif defined(__F16C__)
   for (; i + 8 <= n; i += 8) _mm_storeu_si128((__m128i*)(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
 #endif
   for (; i < n; ++i) to[i] = narrow_one(from[i]);
