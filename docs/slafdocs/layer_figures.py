@@ -11,8 +11,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slaf.core import SlafError
-from slaf.layers import GRKANMLP, AFKANLinear, GRKANLinear, KANConv1d, KANConv2d, KANConv3d, KANLinear, SelectableKAN, SymbolicKANLinear
+from slaf.layers import (
+    GRKANMLP,
+    AFKANLinear,
+    GRKANLinear,
+    KANConv1d,
+    KANConv2d,
+    KANConv3d,
+    KANLinear,
+    RBFNetwork,
+    SelectableKAN,
+    SymbolicKANLinear,
+)
 from slaf.layers.kan import plot as diagram
+from slaf.layers.rbf_network import RADIAL_FUNCTIONS
 from slaf.plot.curve import COLORS, spread, style
 
 from .figures import svg
@@ -196,6 +208,26 @@ def _af_kan() -> Figure:
     return figure
 
 
+def _rbf_network() -> Figure:
+    figure, (kernels, fit) = _panels("k(r)", "eight units, and their sum")
+    r, t = torch.linspace(0, 2.2, 121), torch.linspace(-3, 3, 121)
+    ends = []
+    for k, (name, of) in enumerate(RADIAL_FUNCTIONS.items()):
+        values = of(r.square())
+        _line(kernels, r, values, k, strong=False)
+        ends.append((min(float(values[-1]), 3.0), name.replace("_", " "), k))
+    kernels.set_ylim(-0.4, 3)
+    _names(kernels, ends)
+    target = torch.sin(2 * t) + 0.5 * t
+    layer = _fitted(RBFNetwork(1, 8, 1).place(t[:, None]), t[:, None], target[:, None])
+    for k, part in enumerate((layer.hidden(t[:, None]) * layer.linear.weight[0]).unbind(1)):
+        _line(fit, t, part, k, strong=False)
+    _line(fit, t, target, color=INK, linestyle=DASHES[2])
+    _line(fit, t, layer(t[:, None])[:, 0], color=INK)
+    fit.set_ylim(-3, 3)
+    return figure
+
+
 def _selectable() -> Figure:
     pool = {"chebyshev": {"degree": 3}, "mixture(relu)": {}, "fourier": {"terms": 4}}
     layer, x, steps = SelectableKAN(KANLinear, 1, 1, pool=pool, base=None), torch.linspace(-1, 1, 100)[:, None], 250
@@ -245,6 +277,7 @@ PICTURES: dict[str, tuple[Callable[[], Figure], str]] = {
     "GRKANLinear": (_grkan, "Where its rational may start, and how far that is from the function it stands for; grey beyond [−3, 3]."),
     "GRKANMLP": (_grkan_mlp, "What its four groups learned of a toy; dotted, where they started."),
     "AFKANLinear": (_af_kan, "The six features of an input at the start, for three ways to combine two activations."),
+    "RBFNetwork": (_rbf_network, "Its radial functions; and a function of one number (dotted) as the sum of eight bells and a constant."),
     "SelectableKAN": (_selectable, "Learning max(x, 0) with three bases: the one that it is in comes to weigh most."),
     "SymbolicKANLinear": (_symbolic, "Every edge has a named function, or there is none."),
 }

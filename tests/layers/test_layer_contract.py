@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from slaf import layers
-from slaf.layers import GRKANMLP, AFKANLinear, GRKANLinear, KANConv1d, KANConv2d, KANConv3d, KANLinear, SelectableKAN
+from slaf.layers import GRKANMLP, AFKANLinear, GRKANLinear, KANConv1d, KANConv2d, KANConv3d, KANLinear, RBFNetwork, SelectableKAN
 from slaf.layers.kan import SymbolicKANLinear
+from slaf.layers.rbf_network import RADIAL_FUNCTIONS
 from slaf.testing import Layer, check_layer, checks, parametrize_with_checks
 
 BASES = ["bspline(degree=1)", "bspline(degree=2)", "bspline(degree=4)", "piecewise_linear", "chebyshev", "power", "legendre", "hermite"]
@@ -45,6 +46,7 @@ FIRST = [
     Layer(partial(AFKANLinear, 3, 2, grid=2, order=1), X, "AFKANLinear"),
     Layer(partial(SelectableKAN, KANLinear, 3, 2, pool=POOL), X, "SelectableKAN"),
     Layer(partial(SymbolicKANLinear, [["sin", "gelu"], ["x^2", "0"], ["0", "gaussian"]]), X, "SymbolicKANLinear"),
+    Layer(partial(RBFNetwork, 3, 4, 2), X, "RBFNetwork"),
 ]
 OTHERS = [
     *(Layer(partial(KANLinear, 2, 1, basis), X[:, :2], f"KANLinear-{basis}") for basis in BASES),
@@ -60,6 +62,7 @@ OTHERS = [
     Layer(partial(AFKANLinear, 3, 2, grid=1, order=1, activation="swish", scale_over="sample"), X, "AFKANLinear-swish"),
     Layer(partial(SelectableKAN, KANConv2d, 1, 1, 2, pool=POOL), some(4, 1, 2, 3), "SelectableKAN-KANConv2d"),
     Layer(mixed, some(5, 2), "SymbolicKANLinear-rest"),
+    *(Layer(partial(RBFNetwork, 3, 4, 2, kernel=k, bias=False), X, f"RBFNetwork-{k}") for k in RADIAL_FUNCTIONS if k != "gaussian"),
 ]
 GAPS = {"AFKANLinear": {"evaluation_is_a_function": "as published, features are scaled over the batch"}}
 

@@ -4,6 +4,7 @@ live in ``slaf.zoo`` and learned ones in ``slaf.learnable``. Imports bases, core
 
 from .grkan import GRKANMLP, GRKANLinear
 from .kan import AFKANLinear, KANConv1d, KANConv2d, KANConv3d, KANLinear, SelectableKAN, SymbolicKANLinear
+from .rbf_network import RBFNetwork
 
 __all__ = [
     "GRKANMLP",
@@ -13,6 +14,7 @@ __all__ = [
     "KANConv2d",
     "KANConv3d",
     "KANLinear",
+    "RBFNetwork",
     "SelectableKAN",
     "SymbolicKANLinear",
 ]

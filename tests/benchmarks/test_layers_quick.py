@@ -1,4 +1,4 @@
-"""The benchmarks of Kolmogorov–Arnold layers run and judge formulas rightly; no time is asserted."""
+"""The benchmarks of layers run and judge formulas rightly; no time is asserted."""
 
 import importlib.util
 import json
@@ -50,6 +50,12 @@ def test_the_cost_of_layers_is_measured_without_other_libraries(run) -> None:
 def test_what_evonorm_costs_is_measured_beside_its_formula(run) -> None:
     told = run(_load("evonorm"))
     for row in ("evonorm_s0", "evonorm_b0", "S0 in eager torch", "B0 in eager torch"):
+        assert row in told
+
+
+def test_a_neural_field_is_fitted_by_both_decoders(run) -> None:
+    told = run(_load("neural_field"))
+    for row in ("32 Gaussian units", "611", "ReLU 32-32-32", "2,499"):
         assert row in told
 
 
