@@ -209,7 +209,7 @@ def _af_kan() -> Figure:
 
 
 def _rbf_network() -> Figure:
-    figure, (kernels, fit) = _panels("k(r)", "eight units, and their sum")
+    figure, (kernels, fit) = _panels("k(r)", "a sum of bells")
     r, t = torch.linspace(0, 2.2, 121), torch.linspace(-3, 3, 121)
     ends = []
     for k, (name, of) in enumerate(RADIAL_FUNCTIONS.items()):
