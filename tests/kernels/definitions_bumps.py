@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from statistics_majorant import beside, reaches_channel, size_of, standardised, trains
 from torch import Tensor
 
-from slaf.learnable.fused_bumps import _grid
+from slaf.learnable.fused_bumps import grid_of
 
 
 def bumps(act: Any, x: Tensor, theta: Mapping[str, Tensor], minus: float, at: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def _steps(act: Any) -> int:
 
 
 def _takes(act: Any, x: Tensor) -> bool:  # noqa: ARG001
-    return _grid(act) is not None
+    return grid_of(act) is not None
 
 
 BUMPS = {

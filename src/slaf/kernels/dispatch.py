@@ -28,6 +28,7 @@ __all__ = [
     "current_mode",
     "dense",
     "fits",
+    "in_transform",
     "layout_of",
     "on_gpu",
     "place",
@@ -76,7 +77,12 @@ def transformed() -> bool:
 
 def _eager_transform() -> bool:
     """What of :func:`transformed` is not compilation."""
-    return _functorch_level() is not None or forward_ad._current_level >= 0 or _tracing() or _dispatch_modes() > 0
+    return in_transform() or _tracing() or _dispatch_modes() > 0
+
+
+def in_transform() -> bool:
+    """Whether a transform of functorch or forward-mode differentiation is active."""
+    return _functorch_level() is not None or forward_ad._current_level >= 0
 
 
 @lru_cache(maxsize=8)
@@ -296,7 +302,7 @@ def backend() -> Backend:
 @contextmanager
 def use(mode: str) -> Iterator[None]:
     """Inside, run ``"reference"`` (plain torch), ``"native"`` (raise where a kernel cannot run), ``"triton"`` (the same with Triton, on
-    CPU tensors too under its interpreter) or ``"auto"``: for tests and debugging.
+    CPU tensors too under its interpreter) or ``"auto"``: for tests and debugging. What ``torch.compile`` has compiled stays as it was.
 
     Raises:
         ValueError: another mode.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +20,23 @@ class Recurrence:
     Args:
         a: the factors aⱼ; the last one repeats for ever.
         b: the factors bⱼ (b₀ is not used); the last one repeats for ever.
+
+    Attributes:
+        code: the kernels' code of the family: 0 powers, 1 Chebyshev; ``None`` for others.
     """
 
     a: tuple[float, ...]
     b: tuple[float, ...]
+    code: int | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", self._code())
 
     def factors(self, j: int) -> tuple[float, float]:
         """(aⱼ, bⱼ)."""
         return self.a[min(j, len(self.a) - 1)], self.b[min(j, len(self.b) - 1)]
 
-    @cached_property
-    def code(self) -> int | None:
-        """The kernels' code of the family: 0 powers, 1 Chebyshev; ``None`` for others."""
+    def _code(self) -> int | None:
         if self.is_power():
             return 0
         chebyshev = [self.factors(0)[0], *(f for j in range(1, 4) for f in self.factors(j))] == [1.0, *(2.0, 1.0) * 3]

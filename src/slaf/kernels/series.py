@@ -113,13 +113,14 @@ class _Series(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        found = None if torch.is_grad_enabled() else _native_gradients(ctx, g)
-        return (*(_plain_gradients(ctx, g) if found is None else found), None)
+        saved = ctx.saved_tensors  # a checkpoint lets them be read once
+        found = None if torch.is_grad_enabled() else _native_gradients(ctx, saved, g)
+        return (*(_plain_gradients(ctx, saved, g) if found is None else found), None)
 
 
-def _native_gradients(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...] | None:
+def _native_gradients(ctx: Any, saved: tuple[Tensor, ...], g: Tensor) -> tuple[Tensor | None, ...] | None:
     """The gradients of x, c, center and rscale in one pass; ``None`` where no kernel can run."""
-    x, c, center, rscale = ctx.saved_tensors
+    x, c, center, rscale = saved
     need_x, need_c, need_center, need_rscale, _ = ctx.needs_input_grad
     found = native_place(x, len(c) - 1, ctx.recurrence, c.shape[1:], *_shapes(center, rscale))
     like = None if found is None else gradient_like(g, x)
@@ -139,9 +140,9 @@ def _native_gradients(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...] | None:
     return gx, gc, gcenter, grscale
 
 
-def _plain_gradients(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+def _plain_gradients(ctx: Any, saved: tuple[Tensor, ...], g: Tensor) -> tuple[Tensor | None, ...]:
     """The same in plain torch, to be differentiated again."""
-    x, *given = ctx.saved_tensors
+    x, *given = saved
     need_x, need_c, need_center, need_rscale, _ = ctx.needs_input_grad
     work = working_dtype(x.dtype)
     c = given[0].to(work)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slaf.core import Facts, NormActivation, Sharing, SlafError, Spec, make, parse
+from slaf.kernels.compiled import ByKernel, compiled
 from slaf.kernels.dispatch import dense
 
 __all__ = ["ChannelLayer", "Followed", "Layer", "SampleLayer", "number", "wide"]
@@ -76,7 +77,7 @@ class ChannelLayer(Layer):
         return super().config() | {k: v for k, v in self.sharing.config().items() if k != "share"}
 
 
-class SampleLayer(ChannelLayer):
+class SampleLayer(ByKernel, ChannelLayer):
     """One whose dimension 0 is the batch, for inputs of two dimensions or more; ``_evaluated`` sees the channels at dimension 1."""
 
     def __init__(self, affine: bool, num_channels: int | None, channel_dim: int, inplace: bool, made: dict[str, Any]) -> None:
@@ -84,6 +85,10 @@ class SampleLayer(ChannelLayer):
         if channel_dim == 0:
             raise SlafError(f"channel_dim of {self.name} cannot be 0, the batch; got 0")
 
+    def has_kernel(self, x: Tensor) -> bool:  # noqa: ARG002
+        return False
+
+    @compiled
     def forward(self, x: Tensor) -> Tensor:
         self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
         dim = self.sharing.channel_dim % x.dim()

@@ -14,6 +14,9 @@ from slaf.kernels.norm_act import gate_norm, quotient_norm
 from ._layer import SampleLayer, number, wide
 from ._statistics import RunningStatistics
 
+LEAST = 256
+"""Elements of a channel of a sample from which on a kernel beats a compiler."""
+
 __all__ = ["EvoNorm", "EvoNormB0", "EvoNormB1", "EvoNormB2", "EvoNormS0", "EvoNormS1", "EvoNormS2"]
 
 _PAPER = Paper("Evolving Normalization-Activation Layers", "Liu, Brock, Simonyan, Le", 2020, "arXiv:2004.02967")
@@ -50,6 +53,10 @@ class EvoNorm(SampleLayer):
         super().__init__(affine, num_channels, channel_dim, inplace, made)
         self.eps = number("eps", eps, 0.0)
         self.v = nn.Parameter(torch.empty(self.sharing.sites, **made)) if self.learns_v else None
+
+    def has_kernel(self, x: Tensor) -> bool:
+        """For channels of enough elements: the kernels work on each of them by itself."""
+        return math.prod(x.shape[2:]) >= LEAST
 
     def reset_parameters(self) -> None:
         """γ = 1, β = 0, v = 1."""

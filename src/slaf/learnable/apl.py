@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slaf.core import Facts, Paper, SlafError, Spec
 from slaf.fit import Normal
+from slaf.kernels.compiled import ByKernel, compiled
 from slaf.kernels.dispatch import dense, transformed
 from slaf.kernels.hinges import hinged
 
@@ -27,7 +28,7 @@ _SUMMARY = "ReLU plus learned hinges: slopes and places are trained."
 MAX_HINGES, WORST_START = 64, 0.1
 
 
-class APL(Family):
+class APL(ByKernel, Family):
     """f(x) = max(0, x) + Σ_s a_s max(0, b_s - x), s = 1 … hinges: an adaptive piecewise linear unit.
 
     Right of 0 and of every b_s it is x itself. θ: 2 · ``hinges`` numbers for each layer, channel, group or unit: slopes a, places b.
@@ -92,6 +93,7 @@ class APL(Family):
         """The slopes a, (count, hinges)."""
         return self.slopes
 
+    @compiled
     def forward(self, x: Tensor) -> Tensor:
         x = dense(x)
         # of float32, so that the gradients of channels that share θ are added before they are rounded to a half type

@@ -13,7 +13,7 @@ from slaf.bases.polynomial import POWERS, Polynomials
 from slaf.core import SlafError
 from slaf.core.sharing import broadcast
 from slaf.kernels import series
-from slaf.kernels.dispatch import dense
+from slaf.kernels.dispatch import MAX_DEGREE, dense
 from slaf.kernels.series import clenshaw, standardize, working_dtype
 
 from . import fused
@@ -33,6 +33,10 @@ class Folded:
 
     def __init__(self, basis: PolynomialBasis) -> None:
         self.basis = basis
+
+    def has_kernel(self, act: SLAF) -> bool:
+        recurrence = self.basis.recurrence if act.mixing is None else self.basis.evaluated_in
+        return recurrence is not None and recurrence.code is not None and act.num_terms <= MAX_DEGREE
 
     def forward(self, act: SLAF, x: Tensor) -> Tensor:
         x = dense(x)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from slaf.kernels.again import again
 from slaf.kernels.normalized import Measured, measure, normalized, own_map
 from slaf.kernels.persite import series_of_sites
 from slaf.kernels.recurrence import Recurrence
@@ -14,7 +15,7 @@ from slaf.kernels.standardised import Kept, standardised
 from slaf.kernels.terms import KeptTerms, normalised_terms
 
 from .fused_fold import BatchFold, mean_and_var
-from .statistics import InputStatistics, TermStatistics
+from .statistics import InputStatistics, Running, TermStatistics
 
 if TYPE_CHECKING:
     from .slaf import SLAF
@@ -67,8 +68,16 @@ def _standardised(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputSta
 
 
 def _kept(inputs: InputStatistics) -> Kept:
-    own = inputs._buffers  # past __getattr__, as the parameters
-    return Kept(own["mean"], own["var"], own["num_batches_tracked"], inputs.momentum, inputs.warm_up, inputs.renorm, inputs.eps)  # type: ignore[arg-type]
+    return Kept(*_counted(inputs), inputs.renorm, inputs.eps)
+
+
+def _counted(running: Running) -> tuple[Tensor, Tensor, Tensor, float, bool]:
+    """Mean, variance and number of batches, with the weight of the newest: none if a checkpoint has it computed again."""
+    own = running._buffers  # past __getattr__, as the parameters
+    mean, var, batches = own["mean"], own["var"], own["num_batches_tracked"]
+    if again():
+        return mean, var, batches.clone(), 0.0, False  # type: ignore[return-value, union-attr]
+    return mean, var, batches, running.momentum, running.warm_up  # type: ignore[return-value]
 
 
 def _with_terms(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStatistics | None, terms: TermStatistics) -> Tensor | None:
@@ -84,8 +93,7 @@ def _with_terms(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStati
         running = None if inputs is None or not inputs.renorm else (by_map[0], (unit / by_map[1]) ** 2 - inputs.eps)
         return BatchFold(measured, inputs, running, terms, unit, factor, repeat)
 
-    own = terms._buffers
-    kept = KeptTerms(own["mean"], own["var"], own["num_batches_tracked"], terms.momentum, terms.warm_up, terms.eps)  # type: ignore[arg-type]
+    kept = KeptTerms(*_counted(terms), terms.eps)
     by_input = None if inputs is None else _kept(inputs)
     recurrence = act.basis.recurrence  # type: ignore[attr-defined]
     return normalised_terms(x, weight, bias, factor, shape, kept, by_input, unit, recurrence, fold)

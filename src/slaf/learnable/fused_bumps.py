@@ -20,12 +20,12 @@ from .fused_fold import BatchFold, mean_and_var
 if TYPE_CHECKING:
     from .slaf import SLAF
 
-__all__ = ["evaluated", "with_map"]
+__all__ = ["evaluated", "grid_of", "with_map"]
 
 
-def _grid(act: SLAF) -> Grid | None:
+def grid_of(act: SLAF) -> Grid | None:
     """Where the kernels have the function."""
-    if torch.compiler.is_compiling() or not isinstance(act.basis, RBF) or act.squash != "none":
+    if not isinstance(act.basis, RBF) or act.squash != "none":
         return None
     grid = Grid(act.num_terms, uniform_centres(act.basis.domain, act.num_terms)[1], act.basis.width)
     return grid if grid.fits() else None
@@ -33,7 +33,7 @@ def _grid(act: SLAF) -> Grid | None:
 
 def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> Tensor | None:
     """f(x), by the statistics of this batch, which it counts, if ``training``; ``None`` where the definition must run."""
-    inputs, grid = act.input_statistics, _grid(act)
+    inputs, grid = act.input_statistics, None if torch.compiler.is_compiling() else grid_of(act)
     if grid is None or act.gate is not None or on_gpu(x) or (training and inputs is not None and inputs.ranks is not None):
         return None
     definition, factor = _definition(act, shape), act.coefficient_scale
@@ -50,7 +50,7 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> T
 
 def with_map(act: SLAF, x: Tensor, c: Tensor, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | float) -> Tensor | None:
     """f(x) on a GPU from c, (sites or 1, terms + 1), and the input map, which may depend on x; ``None`` where the definition must run."""
-    grid = _grid(act)
+    grid = None if torch.compiler.is_compiling() else grid_of(act)
     if grid is None or not on_gpu(x):
         return None
     mid = x.new_zeros(shape, dtype=torch.float32) if center is None else center

@@ -14,6 +14,7 @@ from slaf.core import INF, Facts, Paper, SlafError, Spec, one_of
 from slaf.core.sharing import broadcast
 from slaf.fit.rational import RationalFit, fit_rational
 from slaf.fit.rational_forms import check_orders, denominator_form
+from slaf.kernels.compiled import ByKernel, compiled
 from slaf.kernels.dispatch import dense
 from slaf.kernels.rational import rational
 
@@ -29,7 +30,7 @@ _PAPER = Paper("Kolmogorov-Arnold Transformer", "Yang, Wang", 2024, "arXiv:2409.
 _SUMMARY = "A learned quotient of two polynomials, without poles for any coefficients."
 
 
-class Rational(Family):
+class Rational(ByKernel, Family):
     """f(x) = P(x)/Q(x), P(x) = Σ_k a_k x^k of degree m, Q >= 1 of degree n for every x and b.
 
     Four denominators, of which the first is the default:
@@ -165,6 +166,7 @@ class Rational(Family):
         a = broadcast(numerator, (1,) * x.dim()) if numerator.shape[0] == 1 else self.per_element(numerator, x)
         return a, None if denominator is None else self.per_element(denominator.to(dtype), x)
 
+    @compiled
     def forward(self, x: Tensor) -> Tensor:
         x, numerator, denominator = dense(x), self.numerator, self.denominator
         shape = self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit

@@ -17,6 +17,7 @@ from slaf.core import INF, Activation, Facts, Paper, Sharing, SlafError, Spec, a
 from slaf.core.elementwise import spread_over_sites
 from slaf.core.quadrature import standard_normal_nodes
 from slaf.fit import Normal
+from slaf.kernels.compiled import ByKernel, compiled
 
 from .folded import Folded
 from .initialization import SQUASH, Form, fitted_start, squash_to_domain
@@ -86,7 +87,7 @@ def _number_of_terms(basis: Basis, default_degree: int, degree: int | None, term
     return basis.check_terms(basis.default_terms if terms is None else terms)
 
 
-class SLAF(Activation):
+class SLAF(ByKernel, Activation):
     """y = Σ_k a_k N_k(φ_k(s(z))) + b, k = 1 … K: over a polynomial basis, a learned polynomial (in evaluation, with ``squash=none``).
 
     The default is degree 7 in Chebyshev polynomials of the standardised input over 3, started as GELU.
@@ -322,6 +323,12 @@ class SLAF(Activation):
         b = self.coefficient_scale * self.bias.to(a.dtype)
         return self.sharing.per_site(a), self.sharing.per_site(b)
 
+    def has_kernel(self, x: Tensor) -> bool:  # noqa: ARG002
+        """Whether the kernels have this basis and all that is done to its terms, on this process alone."""
+        alone = all(s is None or s.ranks is None for s in (self.input_statistics, self.term_statistics))
+        return alone and self.squash == "none" and self._evaluation.has_kernel(self)
+
+    @compiled
     def forward(self, x: Tensor) -> Tensor:
         return self._evaluation.forward(self, x)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from slaf.core import INF, Facts, Paper, SlafError, Spec
+from slaf.kernels.compiled import ByKernel, compiled
 from slaf.kernels.dispatch import dense, transformed
 from slaf.kernels.pieces import Cells, piecewise
 
@@ -70,7 +71,7 @@ def fitted_start(target: Target, grid: Grid, degree: int) -> Tensor:
     return solve(basis.all_at(x), target_values(target, x)[None])
 
 
-class UniformSpline(Family):
+class UniformSpline(ByKernel, Family):
     """What :class:`PiecewiseLinear` and :class:`Spline` share: θ are the coefficients of uniform B-splines of ``degree``."""
 
     degree: int
@@ -110,6 +111,7 @@ class UniformSpline(Family):
             return None
         return self.sharing.per_site(torch.arange(self.sharing.count, device=x.device)).reshape(shape)
 
+    @compiled
     def forward(self, x: Tensor) -> Tensor:
         x, sharing = dense(x), self.sharing
         shape = sharing.shape(x, sharing.sites)

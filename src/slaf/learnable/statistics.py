@@ -12,6 +12,7 @@ from slaf.bases import PolynomialBasis
 from slaf.bases.polynomial import substitute, times_u
 from slaf.core import OverRanks
 from slaf.kernels import moments
+from slaf.kernels.again import again
 
 __all__ = ["InputStatistics", "TermStatistics"]
 
@@ -40,7 +41,9 @@ class Running(OverRanks, nn.Module):
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64, device=device))
 
     def weight(self) -> Tensor | float:
-        """The weight of the newest batch; counts it."""
+        """The weight of the newest batch; counts it, unless a checkpoint has it computed again."""
+        if again():
+            return 0.0
         self.num_batches_tracked.add_(1)
         if not self.warm_up:
             return self.momentum
@@ -114,7 +117,8 @@ class InputStatistics(Running):
         """Running mean and variance in ``shape``, of their own memory; ``None`` where training standardises by the batch alone."""
         if not self.renorm:
             return None
-        return self.mean.reshape(shape).clone(), self.var.reshape(shape).clone()
+        # detached: AOTAutograd follows a buffer through the updates without grad, and gives a module that is called twice wrong gradients
+        return self.mean.reshape(shape).clone().detach(), self.var.reshape(shape).clone().detach()
 
     def standardizing(self, mean: Tensor, var: Tensor, running: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Center and 1/std of the input map, differentiable in the batch's mean and variance."""

@@ -17,7 +17,7 @@ from slaf.kernels.dispatch import dense, transformed
 from slaf.kernels.pieces import Cells, piecewise
 from slaf.kernels.series import standardize, working_dtype
 
-from .fused_bumps import evaluated, with_map
+from .fused_bumps import evaluated, grid_of, with_map
 from .initialization import squash_to_domain
 from .statistics import small_dtype
 
@@ -37,6 +37,11 @@ class Summed:
         self.basis = basis
 
     # -- evaluation ---------------------------------------------------------------------------------------------------------
+
+    def has_kernel(self, act: SLAF) -> bool:
+        if isinstance(self.basis, PiecewiseBasis):
+            return not (act.training and act.input_statistics is not None)
+        return grid_of(act) is not None and act.gate is None
 
     def forward(self, act: SLAF, x: Tensor) -> Tensor:
         x = dense(x)
