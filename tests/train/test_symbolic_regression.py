@@ -49,3 +49,13 @@ def test_several_outputs_have_a_formula_each() -> None:
 def test_errors_are_one_sentence(x: Tensor, y: Tensor, told: str) -> None:
     with pytest.raises(SlafError, match=told):
         symbolic_regression(x, y)
+
+
+def test_other_first_weights_are_tried_where_none_is_exact() -> None:
+    generator = torch.Generator().manual_seed(43)
+    x = 2 * torch.rand(300, 2, generator=generator, dtype=torch.float64) - 1
+    y = x.norm(dim=1)
+    assert symbolic_regression(x, y, hidden=2, starts=1, seed=3).nmse > 1e-4
+    assert symbolic_regression(x, y, hidden=2, seed=3).nmse < 1e-10
+    with pytest.raises(SlafError, match="starts must be 1 or more; got 0"):
+        symbolic_regression(x, y, starts=0)

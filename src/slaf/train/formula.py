@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ EXACT = 1e-10
 FEW = 40
 """Formulas tried for every number of nodes."""
 MARGIN = 0.02
+
+_Read = tuple[Symbolified, nn.Sequential, float]
+"""A formula, the network that it was read from, and the nmse of that."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,15 @@ def symbolic_regression(
     smoothness: float = 0.01,
     functions: Sequence[str] | None = None,
     simplicity: float = 1.0,
+    starts: int = 3,
     seed: int = 0,
 ) -> Regression:
     """A formula for y in terms of x: y_o = Σ_h g_oh(Σ_i f_hi(x_i)), each f and g a function with an affine map before and after it.
 
     A network of two layers of cubic B-splines is trained by L-BFGS on all samples with an L1, an entropy and a smoothness penalty; for one
     hidden node, two, … it is pruned to those that matter most, refined without penalties and read by
-    :func:`slaf.layers.kan.symbolify`, until a formula is exact. If none is, more are tried for the network of the best of them.
+    :func:`slaf.layers.kan.symbolify`, until a formula is exact. If none is, all is done again from other first weights, and in the end more
+    formulas are tried for the network of the best.
 
     Args:
         x, y: (n, features) and (n, outputs) or (n,), tensors or what numpy takes for arrays.
@@ -73,23 +79,45 @@ def symbolic_regression(
         penalty: the weight of all penalties, y having variance 1; ``smoothness`` is its part of the last.
         functions: names of functions that edges may be, see :func:`slaf.layers.kan.suggest`.
         simplicity: the weight of complexity.
+        starts: how many first weights are tried, at most; of formulas that are not exact the best is taken, so noise takes all.
         seed: of the first weights; torch's global generator stays as it is.
 
     Raises:
-        SlafError: arrays that do not fit each other, are not finite or too few, or an output that is constant.
+        SlafError: arrays that do not fit each other, are not finite or too few, an output that is constant, or no start.
 
     Source: the steps are those of Liu et al. (2024), KAN, arXiv:2404.19756, section 2.5 [from memory].
     """
     x, y = _checked(x, y)
     mean, spread = y.mean(0), y.std(0, correction=0)
     z = (y - mean) / spread
+    if starts < 1:
+        raise SlafError(f"starts must be 1 or more; got {starts!r}")
+    sizes = x.shape[1], hidden, z.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        whole = nn.Sequential(*(KANLinear(a, b, grid=grid, dtype=torch.float64) for a, b in ((x.shape[1], hidden), (hidden, z.shape[1]))))
-    whole.to(x.device)
-    reached = _descend(whole, x, z, SPARSE, penalty, smoothness)
-    tried: list[tuple[Symbolified, nn.Sequential, float]] = []
+        wholes = [nn.Sequential(*(KANLinear(a, b, grid=grid, dtype=torch.float64) for a, b in pairwise(sizes))) for _ in range(starts)]
     options: dict[str, Any] = {"functions": functions, "simplicity": simplicity}
+    best: _Read | None = None
+    for whole in wholes:
+        reached = _descend(whole.to(x.device), x, z, SPARSE, penalty, smoothness)
+        read = _read(whole, x, z, reached, options)
+        best = read if best is None or read[0].criterion < best[0].criterion else best
+        if best[0].nmse <= EXACT:
+            break
+    assert best is not None
+    found, network, nmse = best
+    if found.nmse > EXACT:
+        again = symbolify(network, x, z, **options)
+        found = min(found, again, key=lambda each: each.criterion)
+    for model in (found.model, network):
+        _rescale(model[-1], mean, spread)
+    return Regression(found.model, network, found.nmse, nmse, found)
+
+
+def _read(whole: nn.Sequential, x: Tensor, z: Tensor, reached: float, options: dict[str, Any]) -> _Read:
+    """The best formula of a sparse network whose nmse is ``reached``, pruned to one hidden node, two, … until one is exact."""
+    tried: list[_Read] = []
+    hidden: int = whole[0].out_features  # type: ignore[assignment]
     for count in range(1, hidden + 1):
         network = prune(whole, x, 0, hidden=(count,)).model
         nmse = _descend(network, x, z, REFINE)
@@ -99,13 +127,7 @@ def symbolic_regression(
         tried.append((symbolify(network, x, z, trials=FEW, **options), network, nmse))
         if tried[-1][0].nmse <= EXACT:
             break
-    found, network, nmse = min(tried, key=lambda each: each[0].criterion)
-    if found.nmse > EXACT:
-        again = symbolify(network, x, z, **options)
-        found = min(found, again, key=lambda each: each.criterion)
-    for model in (found.model, network):
-        _rescale(model[-1], mean, spread)
-    return Regression(found.model, network, found.nmse, nmse, found)
+    return min(tried, key=lambda each: each[0].criterion)
 
 
 def _checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:
