@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slaf.compare.table import bootstrap
 from slaf.layers import RBFNetwork
 
 FEATURES, GRID, SIZE = 8, 16, 64
@@ -83,13 +84,18 @@ def main() -> None:
     torch.set_num_threads(1)
     seeds, steps = (range(2), 20) if given.quick else (range(5), 500)
     print(f"{'decoder':<20}{'parameters':>11}{'rate':>7}{'mean dB':>9}   by seed{'':<28}seconds")
+    ratios = []
     for name, make in DECODERS.items():
         rate = max(RATES, key=lambda r, make=make: statistics.fmean(fitted(make, seed, r, steps)[0] for seed in CHOOSING))  # type: ignore[misc]
         found = [fitted(make, seed, rate, steps) for seed in seeds]
+        ratios.append([dB for dB, _ in found])
         by_seed = "  ".join(f"{dB:.1f}" for dB, _ in found)
         count = sum(p.numel() for p in make().parameters())
         mean, seconds = (statistics.fmean(column) for column in zip(*found, strict=True))
         print(f"{name:<20}{count:>11,}{rate:>7g}{mean:>9.1f}   {by_seed:<35}{seconds:.2f}")
+    differences = [a - b for a, b in zip(*ratios, strict=True)]
+    low, high = bootstrap(differences)
+    print(f"difference, paired: {statistics.fmean(differences):+.1f} dB, 95 % interval {low:+.1f} to {high:+.1f} (bootstrap over seeds)")
 
 
 if __name__ == "__main__":

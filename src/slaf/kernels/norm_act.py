@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import raw_norm
-from .dispatch import layout_of, on_gpu, place
+from .dispatch import current_mode, layout_of, on_gpu, place
 from .fused import run
 from .normalized import QUIET
 from .tables import readable
@@ -27,6 +28,8 @@ Array = Any
 Definition = Callable[..., Tensor]
 Place = tuple[int, int, int, bool]
 
+FEW = 4
+"""Elements of a channel in a sample below which plain torch is quicker, several times so for one: a row's own numbers outweigh it."""
 MOST_SAMPLES = 65535
 """With channels last, on a GPU: the size of its grid."""
 OWN = {"b0": False, "b1": True, "b2": True}
@@ -36,6 +39,8 @@ OWN = {"b0": False, "b1": True, "b2": True}
 def _placed(x: Tensor) -> Place | None:
     """n, c, s and whether the channels are last in memory, for ``x`` of (batch, channels, …); ``None`` where no kernel can run."""
     if torch.compiler.is_compiling() or x.dim() < 2 or place(x) is None:
+        return None
+    if prod(x.shape[2:]) < FEW and current_mode() == "auto":
         return None
     sizes, strides, ones = x.shape, x.stride(), (1,) * (x.dim() - 2)
     n, c = sizes[0], sizes[1]
