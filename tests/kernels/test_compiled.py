@@ -52,6 +52,14 @@ def test_every_family_is_one_operator_with_the_bits_of_eager_code(spec, training
     assert operators(act, pair()[0]) == 1
 
 
+def test_what_others_note_of_the_compiler_is_no_state():
+    act = made(FAMILIES["rational"])
+    act._compile_kwargs = {"backend": object()}  # Lightning's, once it is imported
+    assert operators(act, pair()[0]) == 1
+    act.anything = object()
+    assert operators(act, pair()[0]) == 0
+
+
 @pytest.mark.parametrize("spec", PLAIN)
 def test_what_no_kernel_takes_is_compiled_as_it_is_written(spec):
     assert operators(made(spec), pair()[0]) == 0

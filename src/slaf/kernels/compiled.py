@@ -24,7 +24,9 @@ __all__ = ["ByKernel", "compiled"]
 
 LEAST = 1 << 17
 """Elements from which on a kernel gains more than the operator's call takes."""
-_BOOKKEEPING = frozenset(vars(nn.Module())) - {"training"}
+_BOOKKEEPING = (frozenset(vars(nn.Module())) - {"training"}) | {
+    "_compile_kwargs"
+}  # the last is Lightning's note of torch.compile's arguments
 _CONSTANTS = (bool, int, float, str, type(None))
 
 
