@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,13 +49,21 @@ class Build(build_ext):
         super().build_extension(ext)
 
 
-native = Extension(
-    "slaf.kernels._native",
+# One build for all Pythons from 3.10 on, but those without the interpreter's lock, which have no stable ABI yet.
+STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
+entries = Extension(
+    "slaf.kernels._entries",
     sources=sorted(str(path) for path in HERE.glob("*.cpp")),
     depends=sorted(str(path) for path in HERE.glob("*.hpp")),
     language="c++",
+    define_macros=[("SLAF_EXTENSION", None), *([("Py_LIMITED_API", "0x030A0000")] if STABLE else [])],
+    py_limited_api=STABLE,
     extra_compile_args=FLAGS,
     extra_link_args=["-pthread"],
     optional=True,
 )
-setup(ext_modules=[] if os.environ.get("SLAF_NO_NATIVE") else [native], cmdclass={"build_ext": Build})
+setup(
+    ext_modules=[] if os.environ.get("SLAF_NO_NATIVE") else [entries],
+    cmdclass={"build_ext": Build},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}} if STABLE else {},
+)

@@ -1,6 +1,6 @@
 """Which tensors reach a raw pointer, and how their memory is described to a kernel."""
 
-import ctypes
+import struct
 from contextlib import suppress
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import slaf
 from slaf.bases import basis
-from slaf.kernels import dispatch, moments, native, raw, series, tables
+from slaf.kernels import dispatch, moments, native, series, tables
 from slaf.kernels.dispatch import fits, layout_of, place, refusal, use
 from slaf.kernels.recurrence import Recurrence
 
@@ -142,21 +142,22 @@ WITHOUT_EVALUATION = ("huge on meta", "huge by expansion", "freed")
 
 @pytest.fixture
 def calls(monkeypatch):
-    """(pointers, integers) of every call of a raw function, of which none runs; all fit their C types."""
+    """(addresses, integers) of every call of a kernel, of which none runs; all fit their C types."""
     found = []
 
-    def entry(name):
-        types = native.function(name).argtypes
-
+    def recorder(types):
         def record(*arguments):
-            given = [(t, a) for t, a in zip(types, arguments, strict=True) if a is not None]
-            assert all(t(a).value == a for t, a in given), f"{name} cannot hold {arguments}"
-            found.append(([a for t, a in given if t is ctypes.c_void_p], [a for t, a in given if t is not ctypes.c_void_p]))
-            return 0
+            given = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
+            struct.pack(types, *(a or 0 for a in given))  # raises where one does not fit
+            pointers = [a for a, t in zip(given, types, strict=True) if t == "P" and a is not None]
+            found.append((pointers, [a for a, t in zip(given, types, strict=True) if t in "iq"]))
+            return True
 
         return record
 
-    monkeypatch.setattr(raw, "_entry", entry)
+    for name, entry in vars(native._library()[0]).items():
+        if callable(entry) and not name.startswith("_"):
+            monkeypatch.setattr(native.entries, name, recorder(entry.__doc__))
     return found
 
 

@@ -18,12 +18,8 @@ DTYPES = {0: torch.float32, 1: torch.bfloat16, 2: torch.float16}
 EPS = {0: 1.2e-7, 1: 2.0**-8, 2: 2.0**-11}
 
 
-def _pointer(a):
-    return None if a is None else a.data_ptr() if isinstance(a, torch.Tensor) else a.ctypes.data
-
-
 def _call(name, *arguments):
-    assert native.function(name)(*(a if isinstance(a, int) else _pointer(a) for a in arguments)) == 0
+    assert getattr(native.entries, name)(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
 
 
 @st.composite
@@ -309,7 +305,23 @@ def test_arguments_out_of_range_are_refused(change):
     y, coef = torch.empty_like(x), np.ones((2, 2), np.float32)
     arguments = {"x": x, "y": y, "dtype": 0, "n": 2, "c": 2, "s": 2, "family": 0, "degree": 1, "coef": coef, "center": None, "rscale": None}
     arguments |= {"threads": 1} | change
-    assert native.function("series_forward")(*(a if isinstance(a, int) else _pointer(a) for a in arguments.values())) == 1
+    with pytest.raises(RuntimeError, match="series_forward refused its arguments"):
+        _call("series_forward", *arguments.values())
+
+
+def test_what_a_kernel_cannot_take_is_refused_before_it_runs():
+    x, t = torch.ones(4), torch.empty(1, dtype=torch.float64)
+    arguments = [x, 0, 1, 1, 4, 0, 1, None, None, t, 1]
+    assert native.entries.moments(*arguments)
+    assert t == 4
+    for at, wrong, error in [(1, 0.0, TypeError), (1, 1 << 31, OverflowError), (2, 1 << 63, OverflowError), (0, "x", AttributeError)]:
+        with pytest.raises(error):
+            native.entries.moments(*arguments[:at], wrong, *arguments[at + 1 :])
+    for wrong in (arguments[:-1], [*arguments, 1], []):
+        with pytest.raises(TypeError, match=f"takes 11 arguments, not {len(wrong)}"):
+            native.entries.moments(*wrong)
+    with pytest.raises(RuntimeError, match="no kernel nothing"):
+        native.entries.nothing()
 
 
 def test_the_floating_point_mode_of_the_process_is_left_alone():

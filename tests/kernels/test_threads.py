@@ -89,9 +89,9 @@ def test_between_torchs_own_loops():
 def in_child(x: torch.Tensor, queue) -> None:
     """None of torch's own loops here: they would wait."""
     threads_of = slaf.kernels.backend().threads_of
-    total, moments = torch.empty(1, 2, dtype=torch.float64), native.function("moments")
-    status = moments(x.data_ptr(), 0, 1, 1, ELEMENTS, 0, 2, None, None, total.data_ptr(), 2)
-    queue.put((status, threads_of, total.tolist()))
+    total = torch.empty(1, 2, dtype=torch.float64)
+    done = native.entries.moments(x, 0, 1, 1, ELEMENTS, 0, 2, None, None, total, 2)
+    queue.put((done, threads_of, total.tolist()))
 
 
 @pytest.mark.usefixtures("threads_of")
@@ -109,8 +109,8 @@ def test_a_forked_child_has_threads_of_its_own():
     child.kill()
     assert not hangs
     assert child.exitcode == 0
-    status, whose, ((first, second),) = queue.get()
-    assert (status, whose) == (0, "own")
+    done, whose, ((first, second),) = queue.get()
+    assert (done, whose) == (True, "own")
     assert first == pytest.approx(0, abs=1e-2)
     assert second == pytest.approx(3 * ELEMENTS, rel=1e-4)
 

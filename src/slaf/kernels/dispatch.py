@@ -287,7 +287,7 @@ class Backend(NamedTuple):
 def backend() -> Backend:
     """What the learned families run on, and why; ``print`` it."""
     there = native.available()
-    library, isa = (native._library().library._name, native.isa()) if there else (None, None)
+    library, isa = native.path(), native.isa() if there else None
     whose = ("torch's OpenMP" if native.threads_borrowed() else "own") if there else None
     mode, count = current_mode(), torch.get_num_threads()
     if mode == "reference":

@@ -1,4 +1,4 @@
-"""The kernels on tensors: the only place where pointers are taken. Every tensor here has passed ``dispatch.place``.
+"""The kernels on tensors, here and in the files named raw_… alone: every tensor has passed ``dispatch.place``.
 
 Parameters are tables (c, K) of float32, see :mod:`.tables`, or rows as modules hold them; sums come back in float64.
 """
@@ -6,14 +6,15 @@ Parameters are tables (c, K) of float32, see :mod:`.tables`, or rows as modules 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from . import gpu, native
+from . import gpu
 from .dispatch import DTYPES, Layout, current_mode, threads
+from .native import entries
 from .tables import positions
 
 if TYPE_CHECKING:
@@ -25,13 +26,11 @@ __all__ = [
     "bumps_forward",
     "bumps_input",
     "by_device",
-    "call",
     "hinges_backward",
     "hinges_forward",
     "moments",
     "pieces_backward",
     "pieces_forward",
-    "pointer",
     "series_backward",
     "series_forward",
     "series_input",
@@ -43,24 +42,6 @@ __all__ = [
     "standardised_backward",
     "table_series_forward",
 ]
-
-
-def pointer(t: Tensor | None) -> int | None:
-    """Of its memory, ``None`` for NULL."""
-    return None if t is None else t.data_ptr()
-
-
-_entry = lru_cache(maxsize=None)(native.function)
-
-
-def call(name: str, *arguments: float | None) -> bool:
-    """Whether the kernel did it: one may find that it cannot, for what it has read."""
-    status = _entry(name)(*arguments)
-    if status == 1:
-        raise RuntimeError(f"slaf's kernel {name} refused its arguments; please report this")
-    if status == 2:
-        raise MemoryError(f"slaf's kernel {name} is out of memory")
-    return not status
 
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -87,19 +68,15 @@ def _head(x: Tensor, layout: Layout) -> tuple[int, int, int, int]:
     return DTYPES[x.dtype], layout.n, layout.c, layout.s
 
 
-def _position(layout: Layout) -> int | None:
-    return None if len(layout.dims) < 2 else pointer(positions(layout))
+def _position(layout: Layout) -> Tensor | None:
+    return None if len(layout.dims) < 2 else positions(layout)
 
 
 @by_device
 def series_forward(x: Tensor, layout: Layout, family: int, coef: Tensor, center: Tensor | None, rscale: Tensor | None) -> Tensor:
     """Σ_j coef[k, j] φ_j((x - center[k])·rscale[k]) in the dtype and memory format of ``x``."""
     y = torch.empty_like(x)
-    call(
-        "series_forward",
-        x.data_ptr(), y.data_ptr(), *_head(x, layout), family, coef.shape[1] - 1,
-        coef.data_ptr(), pointer(center), pointer(rscale), threads(x.numel()),
-    )  # fmt: skip
+    entries.series_forward(x, y, *_head(x, layout), family, coef.shape[1] - 1, coef, center, rscale, threads(x.numel()))
     return y
 
 
@@ -120,11 +97,9 @@ def series_backward(
     gx = torch.empty_like(x) if input_gradient else None
     gcoef = x.new_empty(coef.shape, dtype=torch.float64) if sums or map_sums else None
     slopes = x.new_empty(2, layout.c, dtype=torch.float64) if map_sums else None
-    call(
-        "series_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), *_head(x, layout), family, coef.shape[1] - 1,
-        coef.data_ptr(), pointer(center), pointer(rscale),
-        pointer(gcoef), *(None, None) if slopes is None else (slopes[0].data_ptr(), slopes[1].data_ptr()), threads(x.numel()),
+    entries.series_backward(
+        x, g, gx, *_head(x, layout), family, coef.shape[1] - 1, coef, center, rscale, gcoef,
+        *(None, None) if slopes is None else (slopes[0], slopes[1]), threads(x.numel()),
     )  # fmt: skip
     return gx, gcoef, slopes
 
@@ -135,10 +110,8 @@ def series_input(
 ) -> Tensor:
     """g p'(u)·rscale + q(u), with q (c, degree of q + 1) in the same family: the gradient of x where p depends on the batch."""
     gx = torch.empty_like(x)
-    call(
-        "series_backward_input",
-        x.data_ptr(), g.data_ptr(), gx.data_ptr(), *_head(x, layout), family, coef.shape[1] - 1, coef.data_ptr(),
-        q.shape[1] - 1, q.data_ptr(), pointer(center), pointer(rscale), threads(x.numel()),
+    entries.series_backward_input(
+        x, g, gx, *_head(x, layout), family, coef.shape[1] - 1, coef, q.shape[1] - 1, q, center, rscale, threads(x.numel()),
     )  # fmt: skip
     return gx
 
@@ -147,7 +120,7 @@ def series_input(
 def moments(x: Tensor, layout: Layout, family: int, count: int, center: Tensor | None, rscale: Tensor | None) -> Tensor:
     """The means of φ_1(u) … φ_count(u) over the elements of each of the c rows: (c, count)."""
     t = x.new_empty(layout.c, count, dtype=torch.float64)
-    call("moments", x.data_ptr(), *_head(x, layout), family, count, pointer(center), pointer(rscale), t.data_ptr(), threads(x.numel()))
+    entries.moments(x, *_head(x, layout), family, count, center, rscale, t, threads(x.numel()))
     return t.div_(layout.n * layout.s)
 
 
@@ -161,10 +134,8 @@ def sites_series_forward(
     """factor·(b + Σ_j a_j φ_j(u)), and the table that the backward pass reads."""
     (rows, degree), y = weight.shape, torch.empty_like(x)
     table = weight.new_empty(layout.c * (degree + 3))
-    call(
-        "sites_series_forward",
-        x.data_ptr(), y.data_ptr(), *_head(x, layout), family, degree, rows, factor, _position(layout),
-        weight.data_ptr(), bias.data_ptr(), pointer(center), pointer(rscale), table.data_ptr(), threads(x.numel()),
+    entries.sites_series_forward(
+        x, y, *_head(x, layout), family, degree, rows, factor, _position(layout), weight, bias, center, rscale, table, threads(x.numel()),
     )  # fmt: skip
     return y, table
 
@@ -176,10 +147,8 @@ def sites_series_backward(
     """The gradients of x, weight and bias, of which the table is read."""
     gx = torch.empty_like(x) if input_gradient else None
     (rows, degree), gweight, gbias = weight.shape, torch.empty_like(weight), torch.empty_like(bias)
-    call(
-        "sites_series_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), *_head(x, layout), family, degree, rows, factor, _position(layout),
-        gweight.data_ptr(), gbias.data_ptr(), table.data_ptr(), threads(x.numel()),
+    entries.sites_series_backward(
+        x, g, gx, *_head(x, layout), family, degree, rows, factor, _position(layout), gweight, gbias, table, threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
 
@@ -187,7 +156,7 @@ def sites_series_backward(
 def accurate(t: Tensor, family: int, unit: float) -> bool:
     """Whether no digits are lost between t (sites, 2), the means of φ_1 and φ_2, and the variances; u is ``unit`` times standard."""
     t = t.contiguous()
-    return call("accurate", family, len(t), t.data_ptr(), unit)
+    return entries.accurate(family, len(t), t, unit)
 
 
 def standardise(
@@ -196,11 +165,9 @@ def standardise(
     """Counts a batch in ``kept``; the table of its series and what backward needs. ``None``, and nothing changed: digits would be lost."""
     rows, degree = weight.shape
     table, state = weight.new_empty(layout.c * (degree + 3)), torch.empty(layout.c * 4, dtype=torch.float64, device="cpu")
-    done = call(
-        "standardise",
-        x.data_ptr(), *_head(x, layout), family, degree, rows, factor, _position(layout), weight.data_ptr(), bias.data_ptr(),
-        kept.mean.data_ptr(), kept.var.data_ptr(), kept.batches.data_ptr(), kept.momentum, kept.warm_up, kept.renorm, kept.eps,
-        unit, table.data_ptr(), state.data_ptr(), threads(x.numel()),
+    done = entries.standardise(
+        x, *_head(x, layout), family, degree, rows, factor, _position(layout), weight, bias, kept.mean, kept.var, kept.batches,
+        kept.momentum, kept.warm_up, kept.renorm, kept.eps, unit, table, state, threads(x.numel()),
     )  # fmt: skip
     return (table, state) if done else None
 
@@ -209,10 +176,7 @@ def table_series_forward(x: Tensor, layout: Layout, family: int, degree: int, ta
     """The series of a table that a kernel has filled: coefficients by channel, centers, scales."""
     y, coef = torch.empty_like(x), table.data_ptr()
     middle = coef + 4 * layout.c * (degree + 1)
-    call(
-        "series_forward",
-        x.data_ptr(), y.data_ptr(), *_head(x, layout), family, degree, coef, middle, middle + 4 * layout.c, threads(x.numel()),
-    )  # fmt: skip
+    entries.series_forward(x, y, *_head(x, layout), family, degree, coef, middle, middle + 4 * layout.c, threads(x.numel()))
     return y
 
 
@@ -231,10 +195,8 @@ def standardised_backward(
     """The gradients of x, weight and bias, of which the table is read, through the statistics of the batch."""
     gx = torch.empty_like(x) if input_gradient else None
     (rows, degree), gweight, gbias = weight.shape, torch.empty_like(weight), torch.empty_like(bias)
-    call(
-        "standardised_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), *_head(x, layout), family, degree, rows, factor, _position(layout),
-        gweight.data_ptr(), gbias.data_ptr(), table.data_ptr(), state.data_ptr(), threads(x.numel()),
+    entries.standardised_backward(
+        x, g, gx, *_head(x, layout), family, degree, rows, factor, _position(layout), gweight, gbias, table, state, threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
 
@@ -244,10 +206,9 @@ def sites_rational_forward(x: Tensor, layout: Layout, form: int, degree: int, nu
     """P/Q, and the table that the backward pass reads; ``degree`` is Q's."""
     y, columns = torch.empty_like(x), num.shape[1] + (0 if den is None else den.shape[1])
     table = num.new_empty(layout.c * columns)
-    call(
-        "sites_rational_forward",
-        x.data_ptr(), y.data_ptr(), *_head(x, layout), form, num.shape[1] - 1, degree, num.shape[0], 0 if den is None else den.shape[0],
-        _position(layout), num.data_ptr(), pointer(den), table.data_ptr(), threads(x.numel()),
+    entries.sites_rational_forward(
+        x, y, *_head(x, layout), form, num.shape[1] - 1, degree, num.shape[0], 0 if den is None else den.shape[0], _position(layout), num,
+        den, table, threads(x.numel()),
     )  # fmt: skip
     return y, table
 
@@ -267,10 +228,9 @@ def sites_rational_backward(
     """The gradients of x, the numerator and the denominator, of which the table is read."""
     gx = torch.empty_like(x) if input_gradient else None
     (rows, terms), gnum, gden = num.shape, torch.empty_like(num), None if den is None else torch.empty_like(den)
-    call(
-        "sites_rational_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), *_head(x, layout), form, terms - 1, degree, rows, 0 if den is None else len(den),
-        _position(layout), gnum.data_ptr(), pointer(gden), table.data_ptr(), threads(x.numel()),
+    entries.sites_rational_backward(
+        x, g, gx, *_head(x, layout), form, terms - 1, degree, rows, 0 if den is None else len(den), _position(layout), gnum, gden, table,
+        threads(x.numel()),
     )  # fmt: skip
     return gx, gnum, gden
 
@@ -279,11 +239,7 @@ def sites_rational_backward(
 def pieces_forward(x: Tensor, layout: Layout, degree: int, table: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
     """Piecewise polynomials on a uniform grid: ``table`` (c, (cells + 2)·(degree + 1)), of pieces and powers, see :mod:`.pieces`."""
     y = torch.empty_like(x)
-    call(
-        "pieces_forward",
-        x.data_ptr(), y.data_ptr(), *_head(x, layout), degree, table.shape[1] // (degree + 1) - 2,
-        table.data_ptr(), center.data_ptr(), rscale.data_ptr(), threads(x.numel()),
-    )  # fmt: skip
+    entries.pieces_forward(x, y, *_head(x, layout), degree, table.shape[1] // (degree + 1) - 2, table, center, rscale, threads(x.numel()))
     return y
 
 
@@ -294,10 +250,8 @@ def pieces_backward(
     """One pass: the gradients of x and of ``table``."""
     gx = torch.empty_like(x) if input_gradient else None
     sums = x.new_empty(table.shape, dtype=torch.float64)
-    call(
-        "pieces_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), *_head(x, layout), degree, table.shape[1] // (degree + 1) - 2,
-        table.data_ptr(), center.data_ptr(), rscale.data_ptr(), sums.data_ptr(), threads(x.numel()),
+    entries.pieces_backward(
+        x, g, gx, *_head(x, layout), degree, table.shape[1] // (degree + 1) - 2, table, center, rscale, sums, threads(x.numel()),
     )  # fmt: skip
     return gx, sums
 
@@ -307,7 +261,7 @@ def hinges_forward(x: Tensor, layout: Layout, parameters: Tensor) -> Tensor:
     """Two lines and hinges: ``parameters`` (c, 4 + 2·hinges), see :mod:`.hinges`."""
     y = torch.empty_like(x)
     count = parameters.shape[1] // 2 - 2
-    call("hinges_forward", x.data_ptr(), y.data_ptr(), *_head(x, layout), count, parameters.data_ptr(), threads(x.numel()))
+    entries.hinges_forward(x, y, *_head(x, layout), count, parameters, threads(x.numel()))
     return y
 
 
@@ -316,11 +270,7 @@ def hinges_backward(x: Tensor, g: Tensor, layout: Layout, parameters: Tensor, in
     """One pass: the gradient of x, and the sums (c, 4 + 2·hinges) that those of the parameters are made of."""
     gx = torch.empty_like(x) if input_gradient else None
     sums = x.new_empty(parameters.shape, dtype=torch.float64)
-    call(
-        "hinges_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), *_head(x, layout), parameters.shape[1] // 2 - 2,
-        parameters.data_ptr(), sums.data_ptr(), threads(x.numel()),
-    )  # fmt: skip
+    entries.hinges_backward(x, g, gx, *_head(x, layout), parameters.shape[1] // 2 - 2, parameters, sums, threads(x.numel()))
     return gx, sums
 
 
@@ -331,10 +281,7 @@ def hinges_backward(x: Tensor, g: Tensor, layout: Layout, parameters: Tensor, in
 def bumps_forward(x: Tensor, layout: Layout, grid: tuple[int, float, float], coef: Tensor, center: Tensor, rscale: Tensor) -> Tensor:
     """Their sum with coef (c, terms + 1), the bias first, at u = (x - center)·rscale."""
     y = torch.empty_like(x)
-    call(
-        "bumps_forward",
-        x.data_ptr(), y.data_ptr(), *_head(x, layout), *grid, coef.data_ptr(), center.data_ptr(), rscale.data_ptr(), threads(x.numel()),
-    )  # fmt: skip
+    entries.bumps_forward(x, y, *_head(x, layout), *grid, coef, center, rscale, threads(x.numel()))
     return y
 
 
@@ -352,11 +299,7 @@ def bumps_backward(
     """One pass: the gradient of x, that of coef, and Σ g y'(u), Σ g y'(u) u as (2, c)."""
     gx = torch.empty_like(x) if input_gradient else None
     gcoef, slopes = x.new_empty(coef.shape, dtype=torch.float64), x.new_empty(2, layout.c, dtype=torch.float64)
-    call(
-        "bumps_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), *_head(x, layout), *grid, coef.data_ptr(), center.data_ptr(), rscale.data_ptr(),
-        gcoef.data_ptr(), slopes.data_ptr(), threads(x.numel()),
-    )  # fmt: skip
+    entries.bumps_backward(x, g, gx, *_head(x, layout), *grid, coef, center, rscale, gcoef, slopes, threads(x.numel()))
     return gx, gcoef, slopes
 
 
@@ -365,9 +308,5 @@ def bumps_input(
 ) -> Tensor:
     """g y'(u)·rscale + m + k·u, line (c, 2): the gradient of x where the map depends on the batch."""
     gx = torch.empty_like(x)
-    call(
-        "bumps_input",
-        x.data_ptr(), g.data_ptr(), gx.data_ptr(), *_head(x, layout), *grid, coef.data_ptr(), center.data_ptr(), rscale.data_ptr(),
-        line.data_ptr(), threads(x.numel()),
-    )  # fmt: skip
+    entries.bumps_input(x, g, gx, *_head(x, layout), *grid, coef, center, rscale, line, threads(x.numel()))
     return gx

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .dispatch import threads
-from .raw import call, pointer
+from .native import entries
 
 if TYPE_CHECKING:
     from .kan import Splines
@@ -20,11 +20,7 @@ def kan_forward(x: Tensor, weight: Tensor, bias: Tensor | None, splines: Splines
     """(batch, inputs) → (batch, outputs), see ``slaf.kernels.kan``."""
     sizes = (*x.shape, weight.shape[2])
     y = x.new_empty(sizes[0], sizes[2])
-    call(
-        "kan_forward",
-        x.data_ptr(), y.data_ptr(), *sizes, *_numbers(splines), weight.data_ptr(), pointer(bias),
-        center.data_ptr(), scale.data_ptr(), splines.pieces.data_ptr(), threads(4 * x.numel()),
-    )  # fmt: skip
+    entries.kan_forward(x, y, *sizes, *_numbers(splines), weight, bias, center, scale, splines.pieces, threads(4 * x.numel()))
     return y
 
 
@@ -33,10 +29,8 @@ def kan_backward(
 ) -> tuple[Tensor | None, Tensor]:
     """The gradients of x and weight."""
     gx, gweight = torch.empty_like(x) if input_gradient else None, torch.empty_like(weight)
-    call(
-        "kan_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), gweight.data_ptr(), *x.shape, weight.shape[2], *_numbers(splines), weight.data_ptr(),
-        center.data_ptr(), scale.data_ptr(), splines.pieces.data_ptr(), threads(4 * x.numel()),
+    entries.kan_backward(
+        x, g, gx, gweight, *x.shape, weight.shape[2], *_numbers(splines), weight, center, scale, splines.pieces, threads(4 * x.numel()),
     )  # fmt: skip
     return gx, gweight
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .dispatch import DTYPES, threads
-from .raw import by_device, call, pointer
+from .native import entries
+from .raw import by_device
 
 __all__ = [
     "gate_norm_backward",
@@ -22,10 +23,7 @@ def gate_norm_forward(
 ) -> tuple[Tensor, Tensor]:
     """γ·x·σ(v x)/√(s² + eps) + β with θ = (γ, v, β), each (c,) or ``None``; and mean and 1/√(s² + eps), (n, groups, 2)."""
     y, stats = torch.empty_like(x), x.new_empty(place[0], groups, 2, dtype=torch.float64)
-    call(
-        "gate_norm_forward",
-        x.data_ptr(), y.data_ptr(), DTYPES[x.dtype], *place, groups, raw, eps, *map(pointer, theta), stats.data_ptr(), threads(x.numel()),
-    )  # fmt: skip
+    entries.gate_norm_forward(x, y, DTYPES[x.dtype], *place, groups, raw, eps, *theta, stats, threads(x.numel()))
     return y, stats
 
 
@@ -43,11 +41,7 @@ def gate_norm_backward(
     """The gradient of x; and Σ g, Σ g h, Σ g ∂h/∂v with h = x·σ(v x), (n, c, 3)."""
     gx = torch.empty_like(x) if input_gradient else None
     sums = x.new_empty(place[0], place[1], 3, dtype=torch.float64)
-    call(
-        "gate_norm_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), DTYPES[x.dtype], *place, groups, raw,
-        *map(pointer, theta[:2]), stats.data_ptr(), sums.data_ptr(), threads(x.numel()),
-    )  # fmt: skip
+    entries.gate_norm_backward(x, g, gx, DTYPES[x.dtype], *place, groups, raw, *theta[:2], stats, sums, threads(x.numel()))
     return gx, sums
 
 
@@ -55,7 +49,7 @@ def gate_norm_backward(
 def sample_spreads(x: Tensor, place: tuple[int, int, int, bool]) -> Tensor:
     """Mean and Σ (x - mean)² of every channel of every sample: (n, c, 2)."""
     out = x.new_empty(place[0], place[1], 2, dtype=torch.float64)
-    call("sample_spreads", x.data_ptr(), DTYPES[x.dtype], *place, out.data_ptr(), threads(x.numel()))
+    entries.sample_spreads(x, DTYPES[x.dtype], *place, out, threads(x.numel()))
     return out
 
 
@@ -63,9 +57,7 @@ def sample_spreads(x: Tensor, place: tuple[int, int, int, bool]) -> Tensor:
 def quotient_norm(x: Tensor, step: int, g: Tensor | None, place: tuple[int, int, int, bool], rows: Tensor) -> Tensor:
     """Of a·x/max(l, p·(x - c) + q) + b, with parameters of every row: 0 the values, 1 the sums (n, c, 5), 2 the gradient of x."""
     out = x.new_empty(place[0], place[1], 5, dtype=torch.float64) if step == 1 else torch.empty_like(x)
-    call(
-        "quotient_norm",
-        step, x.data_ptr(), pointer(g), None if step == 1 else out.data_ptr(), DTYPES[x.dtype], *place,
-        rows.data_ptr(), out.data_ptr() if step == 1 else None, threads(x.numel()),
+    entries.quotient_norm(
+        step, x, g, None if step == 1 else out, DTYPES[x.dtype], *place, rows, out if step == 1 else None, threads(x.numel()),
     )  # fmt: skip
     return out

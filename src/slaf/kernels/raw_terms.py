@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .dispatch import threads
-from .raw import _head, _position, call, pointer
+from .native import entries
+from .raw import _head, _position
 
 if TYPE_CHECKING:
     from .terms import Call
@@ -27,12 +28,10 @@ def normalise(x: Tensor, of: Call, weight: Tensor, bias: Tensor, about: Tensor |
     state = torch.empty(layout.c * (3 * degree + 6), dtype=torch.float64, device="cpu")
     mapped = (None, None, None, 0.0, False)
     if inputs is not None:
-        mapped = inputs.mean.data_ptr(), inputs.var.data_ptr(), inputs.batches.data_ptr(), inputs.eps, inputs.renorm  # type: ignore[assignment]
-    done = call(
-        "normalise",
-        x.data_ptr(), y.data_ptr(), *_head(x, layout), of.family, degree, rows, of.factor, _position(layout), weight.data_ptr(),
-        bias.data_ptr(), kept.mean.data_ptr(), kept.var.data_ptr(), kept.batches.data_ptr(), nan if kept.eps is None else kept.eps,
-        *mapped, of.unit, kept.momentum, kept.warm_up, pointer(about), table.data_ptr(), state.data_ptr(), threads(x.numel()),
+        mapped = inputs.mean, inputs.var, inputs.batches, inputs.eps, inputs.renorm  # type: ignore[assignment]
+    done = entries.normalise(
+        x, y, *_head(x, layout), of.family, degree, rows, of.factor, _position(layout), weight, bias, kept.mean, kept.var, kept.batches,
+        nan if kept.eps is None else kept.eps, *mapped, of.unit, kept.momentum, kept.warm_up, about, table, state, threads(x.numel()),
     )  # fmt: skip
     return (y, table, state) if done else None
 
@@ -43,10 +42,8 @@ def normalised_backward(
     """The gradients of x, weight and bias, through the statistics of the batch."""
     gx = torch.empty_like(x) if input_gradient else None
     (rows, degree), gweight, gbias, eps = weight.shape, torch.empty_like(weight), torch.empty_like(bias), of.terms.eps
-    call(
-        "normalised_backward",
-        x.data_ptr(), g.data_ptr(), pointer(gx), *_head(x, of.layout), of.family, degree, rows, of.factor, _position(of.layout),
-        gweight.data_ptr(), gbias.data_ptr(), nan if eps is None else eps, of.inputs is not None, table.data_ptr(), state.data_ptr(),
-        threads(x.numel()),
+    entries.normalised_backward(
+        x, g, gx, *_head(x, of.layout), of.family, degree, rows, of.factor, _position(of.layout), gweight, gbias,
+        nan if eps is None else eps, of.inputs is not None, table, state, threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias

@@ -1,4 +1,4 @@
-// The C interface: which instruction set runs, and the entries of series, moments and rationals.
+// Which instruction set runs, and the entries of series, moments and rationals.
 #include "abi.hpp"
 
 #include <atomic>
@@ -104,32 +104,28 @@ void fill(Quotient& p, const Kernels& set, int form, int m, int n, const float* 
 
 using namespace slaf;
 
-SLAF_EXPORT int slaf_abi(void) { return 1; }
+SLAF_METHOD(const char*, isa) { return kernels().name; }
 
-SLAF_EXPORT const char* slaf_isa(void) { return kernels().name; }
-
-// For tests: 0 and a change, or 1 where this machine or build has no such set; null goes back to the best.
-SLAF_EXPORT int slaf_force_isa(const char* name) {
+// For tests: whether this machine and build have such a set, which runs from now on; null goes back to the best.
+SLAF_METHOD(bool, force_isa, const char* name) {
   const Kernels* found = name ? find(name) : best();
-  if (found == nullptr) return BAD_ARGUMENT;
-  chosen.store(found);
-  return OK;
+  if (found) chosen.store(found);
+  return found;
 }
 
 // ``parallel``: the address of GOMP_parallel in the OpenMP runtime that the process already has; null: threads of our own.
-SLAF_EXPORT void slaf_borrow_threads(void* parallel) { borrow(reinterpret_cast<GompParallel*>(parallel)); }
+SLAF_METHOD(bool, borrow_threads, void* parallel) { return borrow(reinterpret_cast<GompParallel*>(parallel)), borrowed(); }
 
-SLAF_EXPORT int slaf_threads_borrowed(void) { return borrowed(); }
+SLAF_METHOD(bool, threads_borrowed) { return borrowed(); }
 
-SLAF_EXPORT int slaf_series_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree,
-                                    const float* coef, const float* center, const float* rscale, int threads) {
+SLAF_ENTRY(series_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, const float* coef,
+           const float* center, const float* rscale, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !y || !coef || !good_series(family, degree)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) { run_forward(set, {dtype, n, c, s, threads}, x, y, {family, degree, coef, center, rscale}); });
 }
 
-SLAF_EXPORT int slaf_series_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
-                                     int degree, const float* coef, const float* center, const float* rscale, double* gcoef,
-                                     double* sum_gu, double* sum_guu, int threads) {
+SLAF_ENTRY(series_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree,
+           const float* coef, const float* center, const float* rscale, double* gcoef, double* sum_gu, double* sum_guu, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !coef || !good_series(family, degree)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     const std::vector<double> sums = run_backward(set, {dtype, n, c, s, threads}, x, g, gx, {family, degree, coef, center, rscale});
@@ -140,9 +136,8 @@ SLAF_EXPORT int slaf_series_backward(const void* x, const void* g, void* gx, int
   });
 }
 
-SLAF_EXPORT int slaf_series_backward_input(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
-                                           int degree, const float* coef, int degree_q, const float* q, const float* center,
-                                           const float* rscale, int threads) {
+SLAF_ENTRY(series_backward_input, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
+           int degree, const float* coef, int degree_q, const float* q, const float* center, const float* rscale, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !gx || !coef || !q || !good_series(family, degree) || degree_q < 0 ||
       degree_q >= MAX_MOMENTS)
     return BAD_ARGUMENT;
@@ -151,8 +146,8 @@ SLAF_EXPORT int slaf_series_backward_input(const void* x, const void* g, void* g
   });
 }
 
-SLAF_EXPORT int slaf_moments(const void* x, int dtype, int64_t n, int64_t c, int64_t s, int family, int count, const float* center,
-                             const float* rscale, double* t, int threads) {
+SLAF_ENTRY(moments, const void* x, int dtype, int64_t n, int64_t c, int64_t s, int family, int count, const float* center,
+           const float* rscale, double* t, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !t || (family != 0 && family != 1) || count < 1 || count > MAX_MOMENTS) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     const std::vector<double> sums = run_moments(set, {dtype, n, c, s, threads}, x, family, count, center, rscale);
@@ -161,8 +156,8 @@ SLAF_EXPORT int slaf_moments(const void* x, int dtype, int64_t n, int64_t c, int
 }
 
 // num: (c, m + 1), den: (c, count), count = den_degree, or half of it for the forms 0 and 3.
-SLAF_EXPORT int slaf_rational_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int form, int num_degree,
-                                      int den_degree, const float* num, const float* den, int threads) {
+SLAF_ENTRY(rational_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int form, int num_degree, int den_degree,
+           const float* num, const float* den, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !y || !good_rational(form, num_degree, den_degree, num, den)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     Quotient p;
@@ -173,9 +168,8 @@ SLAF_EXPORT int slaf_rational_forward(const void* x, void* y, int dtype, int64_t
 }
 
 // The gradient of |b| at 0 is 1, so that a denominator that starts at 1 learns.
-SLAF_EXPORT int slaf_rational_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int form,
-                                       int num_degree, int den_degree, const float* num, const float* den, double* gnum, double* gden,
-                                       int threads) {
+SLAF_ENTRY(rational_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int form, int num_degree,
+           int den_degree, const float* num, const float* den, double* gnum, double* gden, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !good_rational(form, num_degree, den_degree, num, den)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     Quotient p;

@@ -1,20 +1,12 @@
-// What the files of the C interface share: arguments are checked as far as integers can be, nothing is thrown across it.
-// Every exported function returns 0, or 1 for an argument out of range, or 2 where memory is short.
+// What the files with entries share: arguments are checked as far as integers can be, and nothing is thrown out of an entry.
 #pragma once
 #include <new>
 #include <type_traits>
 
 #include "drive.hpp"
-
-#if defined(_WIN32)
-#define SLAF_EXPORT extern "C" __declspec(dllexport)
-#else
-#define SLAF_EXPORT extern "C" __attribute__((visibility("default")))
-#endif
+#include "entry.hpp"
 
 namespace slaf {
-
-enum Status { OK = 0, BAD_ARGUMENT = 1, NO_MEMORY = 2 };
 
 // The kernels of the chosen instruction set.
 const Kernels& kernels();

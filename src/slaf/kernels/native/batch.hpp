@@ -8,8 +8,6 @@
 namespace slaf {
 namespace {
 
-constexpr int INACCURATE = 3;
-
 // Moments hold their digits where the batch's mean lies within FAR of its variance from where they were taken, and that variance between
 // SMALL and LARGE of the unit; or where the channel is constant and lies there.
 constexpr double FAR = 1.0, SMALL = 0.04, LARGE = 6.0, CONSTANT = 1e-12;

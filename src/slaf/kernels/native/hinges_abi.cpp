@@ -1,4 +1,4 @@
-// The C interface of two lines and hinges.
+// The entries of two lines and hinges.
 #include <string.h>
 
 #include "abi.hpp"
@@ -38,15 +38,15 @@ bool good(int count, const float* parameters) { return count >= 0 && count <= MA
 using namespace slaf;
 
 // parameters: (c, 4 + 2·count), see hinges.hpp.
-SLAF_EXPORT int slaf_hinges_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int count, const float* parameters,
-                                    int threads) {
+SLAF_ENTRY(hinges_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int count, const float* parameters,
+           int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !y || !good(count, parameters)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) { run(set, x, nullptr, y, dtype, n, c, s, count, parameters, threads); });
 }
 
 // sums: as the parameters.
-SLAF_EXPORT int slaf_hinges_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int count,
-                                     const float* parameters, double* sums, int threads) {
+SLAF_ENTRY(hinges_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int count,
+           const float* parameters, double* sums, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !sums || !good(count, parameters)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     const std::vector<double> found = run(set, x, g, gx, dtype, n, c, s, count, parameters, threads);

@@ -1,4 +1,4 @@
-// The C interface of dense layers of splines: samples are shared among the threads forward, inputs backward, so every sum is one thread's.
+// The entries of dense layers of splines: samples are shared among the threads forward, inputs backward, so every sum is one thread's.
 #include <algorithm>
 
 #include "abi.hpp"
@@ -25,9 +25,8 @@ int64_t slab(const KanLayer& f) { return (f.cells + f.degree + 1) * f.stride; }
 
 using namespace slaf;
 
-SLAF_EXPORT int slaf_kan_forward(const float* x, float* y, int64_t batch, int64_t inputs, int64_t outputs, int degree, int cells,
-                                 int left_out, int base, const float* weight, const float* bias, const float* center, const float* scale,
-                                 const float* pieces, int threads) {
+SLAF_ENTRY(kan_forward, const float* x, float* y, int64_t batch, int64_t inputs, int64_t outputs, int degree, int cells, int left_out,
+           int base, const float* weight, const float* bias, const float* center, const float* scale, const float* pieces, int threads) {
   const KanLayer f{inputs, outputs, degree, cells, left_out, base, weight, bias, center, scale, pieces, stride(outputs)};
   if (!x || !y || !good(f, batch, threads)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
@@ -45,9 +44,9 @@ SLAF_EXPORT int slaf_kan_forward(const float* x, float* y, int64_t batch, int64_
   });
 }
 
-SLAF_EXPORT int slaf_kan_backward(const float* x, const float* g, float* gx, float* gweight, int64_t batch, int64_t inputs, int64_t outputs,
-                                  int degree, int cells, int left_out, int base, const float* weight, const float* center,
-                                  const float* scale, const float* pieces, int threads) {
+SLAF_ENTRY(kan_backward, const float* x, const float* g, float* gx, float* gweight, int64_t batch, int64_t inputs, int64_t outputs,
+           int degree, int cells, int left_out, int base, const float* weight, const float* center, const float* scale,
+           const float* pieces, int threads) {
   const KanLayer f{inputs, outputs, degree, cells, left_out, base, weight, nullptr, center, scale, pieces, stride(outputs)};
   if (!x || !g || !gweight || !good(f, batch, threads)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {

@@ -198,8 +198,8 @@ constexpr int QUOTIENT_WIDTH[] = {6, 4, 7}, QUOTIENT_SUMS[] = {0, 5, 0};
 using namespace slaf;
 
 // stats: (n, groups, 2), mean and 1/√(s² + eps). weight, v, bias: (c) or null for 1, 1 and 0.
-SLAF_EXPORT int slaf_gate_norm_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int last, int64_t groups, int raw,
-                                       double eps, const float* weight, const float* v, const float* bias, double* stats, int threads) {
+SLAF_ENTRY(gate_norm_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int last, int64_t groups, int raw,
+           double eps, const float* weight, const float* v, const float* bias, double* stats, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !y || !stats || !good_groups(c, groups)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     const Whole w{x, nullptr, y, dtype, n, c, s, last != 0, threads};
@@ -209,9 +209,8 @@ SLAF_EXPORT int slaf_gate_norm_forward(const void* x, void* y, int dtype, int64_
 }
 
 // sums: (n, c, 3), Σ g, Σ g h and Σ g ∂h/∂v, h = x·σ(v x); gx may be null.
-SLAF_EXPORT int slaf_gate_norm_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int last,
-                                        int64_t groups, int raw, const float* weight, const float* v, const double* stats, double* sums,
-                                        int threads) {
+SLAF_ENTRY(gate_norm_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int last,
+           int64_t groups, int raw, const float* weight, const float* v, const double* stats, double* sums, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !stats || !sums || !good_groups(c, groups)) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     const Whole w{x, g, gx, dtype, n, c, s, last != 0, threads};
@@ -221,7 +220,7 @@ SLAF_EXPORT int slaf_gate_norm_backward(const void* x, const void* g, void* gx, 
 }
 
 // out: (n, c, 2), mean and Σ (x - mean)² of every channel of every sample.
-SLAF_EXPORT int slaf_sample_spreads(const void* x, int dtype, int64_t n, int64_t c, int64_t s, int last, double* out, int threads) {
+SLAF_ENTRY(sample_spreads, const void* x, int dtype, int64_t n, int64_t c, int64_t s, int last, double* out, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || !out) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     const Whole w{x, nullptr, nullptr, dtype, n, c, s, last != 0, threads};
@@ -230,8 +229,8 @@ SLAF_EXPORT int slaf_sample_spreads(const void* x, int dtype, int64_t n, int64_t
 }
 
 // step 0: y = a·x/D + b, rows (n, c, 6); 1: sums (n, c, 5), rows (n, c, 4); 2: the gradient of x, rows (n, c, 7). See norm_act.hpp.
-SLAF_EXPORT int slaf_quotient_norm(int step, const void* x, const void* g, void* out, int dtype, int64_t n, int64_t c, int64_t s, int last,
-                                   const float* rows, double* sums, int threads) {
+SLAF_ENTRY(quotient_norm, int step, const void* x, const void* g, void* out, int dtype, int64_t n, int64_t c, int64_t s, int last,
+           const float* rows, double* sums, int threads) {
   if (!good_shape(x, dtype, n, c, s, threads) || step < 0 || step > 2 || !rows || (step > 0 && !g) || (step == 1 ? !sums : !out))
     return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {

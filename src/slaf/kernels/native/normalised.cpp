@@ -320,11 +320,10 @@ using namespace slaf;
 // table, c·(degree + 3) floats, and state, c·(3·degree + 6) doubles. eps: NaN for a floor relative to a term's second moment.
 // about: (c, 2), mean and standard deviation to take the moments by; null: the running ones, and then it may return 3, and has changed
 // nothing but y, table and state, because they are too far from the batch's.
-SLAF_EXPORT int slaf_normalise(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, int64_t rows,
-                               double factor, const int64_t* position, const float* weight, const float* bias, float* mean, float* var,
-                               int64_t* batches, double eps, float* input_mean, float* input_var, int64_t* input_batches, double input_eps,
-                               int renorm, double unit, double momentum, int warm_up, const double* about, float* table, double* state,
-                               int threads) {
+SLAF_ENTRY(normalise, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, int64_t rows,
+           double factor, const int64_t* position, const float* weight, const float* bias, float* mean, float* var, int64_t* batches,
+           double eps, float* input_mean, float* input_var, int64_t* input_batches, double input_eps, int renorm, double unit,
+           double momentum, int warm_up, const double* about, float* table, double* state, int threads) {
   const Rows r = part(rows, degree, c, degree + 1, 1, position, factor);
   const bool map = input_mean != nullptr;
   if (!good_shape(x, dtype, n, c, s, threads) || !r.good() || !good_terms(family, degree) || !y || !weight || !bias || !mean || !var ||
@@ -342,14 +341,14 @@ SLAF_EXPORT int slaf_normalise(const void* x, void* y, int dtype, int64_t n, int
     by_parts(Tensors{x, nullptr, y, {dtype, n, c, s, threads}}, run);
     if (inaccurate) return INACCURATE;
     next_inputs.keep(inputs), next_terms.keep(terms);
-    return (int)OK;
+    return OK;
   });
 }
 
 // map: whether there were statistics of the input. gx may be null.
-SLAF_EXPORT int slaf_normalised_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
-                                         int degree, int64_t rows, double factor, const int64_t* position, float* gweight, float* gbias,
-                                         double eps, int map, const float* table, const double* state, int threads) {
+SLAF_ENTRY(normalised_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree,
+           int64_t rows, double factor, const int64_t* position, float* gweight, float* gbias, double eps, int map, const float* table,
+           const double* state, int threads) {
   const Rows b = part(rows, 1, c, degree + 1, 0, position, factor), w = part(rows, degree, c, degree + 1, 1, position, factor);
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !b.good() || !good_terms(family, degree) || !gweight || !gbias || !table || !state)
     return BAD_ARGUMENT;
@@ -359,6 +358,6 @@ SLAF_EXPORT int slaf_normalised_backward(const void* x, const void* g, void* gx,
     const Differentiating run{set, settings, map != 0, eps, table, {const_cast<double*>(state), degree}, gradients.data()};
     by_parts(Tensors{x, g, gx, {dtype, n, c, s, threads}}, run);
     b.from_sums(gradients.data(), gbias), w.from_sums(gradients.data(), gweight);
-    return (int)OK;
+    return OK;
   });
 }

@@ -1,4 +1,4 @@
-// The C interface of piecewise polynomials on a uniform grid.
+// The entries of piecewise polynomials on a uniform grid.
 #include "abi.hpp"
 
 namespace slaf {
@@ -45,8 +45,8 @@ void fill(PiecesPass& p, const Kernels& set, const Pieces& f, int first) {
 
 using namespace slaf;
 
-SLAF_EXPORT int slaf_pieces_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int degree, int cells,
-                                    const float* table, const float* center, const float* rscale, int threads) {
+SLAF_ENTRY(pieces_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int degree, int cells, const float* table,
+           const float* center, const float* rscale, int threads) {
   const Pieces f{degree, cells, table, center, rscale};
   if (!good_shape(x, dtype, n, c, s, threads) || !y || !f.good()) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
@@ -58,8 +58,8 @@ SLAF_EXPORT int slaf_pieces_forward(const void* x, void* y, int dtype, int64_t n
 }
 
 // sums: (c, cells + 2, degree + 1), of g·t^k; 0 for k > 1 on the two sides, which are straight.
-SLAF_EXPORT int slaf_pieces_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int degree,
-                                     int cells, const float* table, const float* center, const float* rscale, double* sums, int threads) {
+SLAF_ENTRY(pieces_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int degree, int cells,
+           const float* table, const float* center, const float* rscale, double* sums, int threads) {
   const Pieces f{degree, cells, table, center, rscale};
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !sums || !f.good()) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {

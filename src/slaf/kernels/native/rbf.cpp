@@ -1,4 +1,4 @@
-// The C interface of Gaussian radial basis functions on a uniform grid, see rbf.hpp.
+// The entries of Gaussian radial basis functions on a uniform grid, see rbf.hpp.
 #include <string.h>
 
 #include <cmath>
@@ -54,17 +54,16 @@ std::vector<double> run(const Kernels& set, int step, const void* x, const void*
 
 using namespace slaf;
 
-SLAF_EXPORT int slaf_bumps_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int terms, double spacing,
-                                   double width, const float* coef, const float* center, const float* rscale, int threads) {
+SLAF_ENTRY(bumps_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int terms, double spacing, double width,
+           const float* coef, const float* center, const float* rscale, int threads) {
   const Grid grid{terms, spacing, width};
   if (!good_shape(x, dtype, n, c, s, threads) || !y || !coef || !grid.good()) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) { run(set, 0, x, nullptr, y, dtype, n, c, s, grid, coef, center, rscale, nullptr, threads); });
 }
 
 // gcoef: (c, terms + 1); slopes: (2, c), Σ g y'(u) and Σ g y'(u) u. gx may be null.
-SLAF_EXPORT int slaf_bumps_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int terms,
-                                    double spacing, double width, const float* coef, const float* center, const float* rscale, double* gcoef,
-                                    double* slopes, int threads) {
+SLAF_ENTRY(bumps_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int terms, double spacing,
+           double width, const float* coef, const float* center, const float* rscale, double* gcoef, double* slopes, int threads) {
   const Grid grid{terms, spacing, width};
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !coef || !gcoef || !slopes || !grid.good()) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
@@ -80,9 +79,8 @@ SLAF_EXPORT int slaf_bumps_backward(const void* x, const void* g, void* gx, int 
 }
 
 // gx = g·y'(u)·rscale + m + k·u, line: (c, 2).
-SLAF_EXPORT int slaf_bumps_input(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int terms,
-                                 double spacing, double width, const float* coef, const float* center, const float* rscale, const float* line,
-                                 int threads) {
+SLAF_ENTRY(bumps_input, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int terms, double spacing,
+           double width, const float* coef, const float* center, const float* rscale, const float* line, int threads) {
   const Grid grid{terms, spacing, width};
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !gx || !coef || !line || !grid.good()) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) { run(set, 2, x, g, gx, dtype, n, c, s, grid, coef, center, rscale, line, threads); });

@@ -13,9 +13,9 @@ int64_t denominator_columns(int form, int degree) { return form == 0 || form == 
 using namespace slaf;
 
 // table: c·(degree + 3) floats, kept for backward: the coefficients by channel, the centers, the scales. center, rscale: null for 0 and 1.
-SLAF_EXPORT int slaf_sites_series_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree,
-                                          int64_t rows, double factor, const int64_t* position, const float* weight, const float* bias,
-                                          const float* center, const float* rscale, float* table, int threads) {
+SLAF_ENTRY(sites_series_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, int64_t rows,
+           double factor, const int64_t* position, const float* weight, const float* bias, const float* center, const float* rscale,
+           float* table, int threads) {
   const Rows b = part(rows, 1, c, degree + 1, 0, position, factor), w = part(rows, degree, c, degree + 1, 1, position, factor);
   if (!b.good() || degree < 1 || !weight || !bias || !table) return BAD_ARGUMENT;
   b.to_table(bias, table), w.to_table(weight, table);
@@ -27,9 +27,9 @@ SLAF_EXPORT int slaf_sites_series_forward(const void* x, void* y, int dtype, int
   return slaf_series_forward(x, y, dtype, n, c, s, family, degree, table, middle, scale, threads);
 }
 
-SLAF_EXPORT int slaf_sites_series_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
-                                           int degree, int64_t rows, double factor, const int64_t* position, float* gweight, float* gbias,
-                                           const float* table, int threads) {
+SLAF_ENTRY(sites_series_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
+           int degree, int64_t rows, double factor, const int64_t* position, float* gweight, float* gbias, const float* table,
+           int threads) {
   const Rows b = part(rows, 1, c, degree + 1, 0, position, factor), w = part(rows, degree, c, degree + 1, 1, position, factor);
   if (!b.good() || degree < 1 || !gweight || !gbias || !table) return BAD_ARGUMENT;
   try {
@@ -46,9 +46,9 @@ SLAF_EXPORT int slaf_sites_series_backward(const void* x, const void* g, void* g
 }
 
 // table: the numerators by channel, then the denominators; den_rows 0: there are none.
-SLAF_EXPORT int slaf_sites_rational_forward(const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int form, int num_degree,
-                                            int den_degree, int64_t num_rows, int64_t den_rows, const int64_t* position, const float* num,
-                                            const float* den, float* table, int threads) {
+SLAF_ENTRY(sites_rational_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int form, int num_degree,
+           int den_degree, int64_t num_rows, int64_t den_rows, const int64_t* position, const float* num, const float* den, float* table,
+           int threads) {
   const int64_t count = denominator_columns(form, den_degree);
   const Rows p = part(num_rows, num_degree + 1, c, num_degree + 1, 0, position), q = part(den_rows, count, c, count, 0, position);
   if (!p.good() || (den_rows && !q.good()) || num_degree < 0 || !num || (den_rows && !den) || !table) return BAD_ARGUMENT;
@@ -58,9 +58,9 @@ SLAF_EXPORT int slaf_sites_rational_forward(const void* x, void* y, int dtype, i
   return slaf_rational_forward(x, y, dtype, n, c, s, form, num_degree, den_degree, table, lower, threads);
 }
 
-SLAF_EXPORT int slaf_sites_rational_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int form,
-                                             int num_degree, int den_degree, int64_t num_rows, int64_t den_rows, const int64_t* position,
-                                             float* gnum, float* gden, const float* table, int threads) {
+SLAF_ENTRY(sites_rational_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int form,
+           int num_degree, int den_degree, int64_t num_rows, int64_t den_rows, const int64_t* position, float* gnum, float* gden,
+           const float* table, int threads) {
   const int64_t count = denominator_columns(form, den_degree);
   const Rows p = part(num_rows, num_degree + 1, c, num_degree + 1, 0, position), q = part(den_rows, count, c, count, 0, position);
   if (!p.good() || (den_rows && !q.good()) || num_degree < 0 || !gnum || (den_rows && !gden) || !table) return BAD_ARGUMENT;

@@ -4,7 +4,6 @@
 
 #include "abi.hpp"
 
-extern "C" {
 int slaf_series_forward(const void*, void*, int, int64_t, int64_t, int64_t, int, int, const float*, const float*, const float*, int);
 int slaf_series_backward(const void*, const void*, void*, int, int64_t, int64_t, int64_t, int, int, const float*, const float*,
                          const float*, double*, double*, double*, int);
@@ -14,7 +13,6 @@ int slaf_moments(const void*, int, int64_t, int64_t, int64_t, int, int, const fl
 int slaf_rational_forward(const void*, void*, int, int64_t, int64_t, int64_t, int, int, int, const float*, const float*, int);
 int slaf_rational_backward(const void*, const void*, void*, int, int64_t, int64_t, int64_t, int, int, int, const float*, const float*,
                            double*, double*, int);
-}
 
 namespace slaf {
 

@@ -19,7 +19,7 @@ struct Batch {
 }  // namespace
 
 // Whether the moments hold their digits at all sites: 0, or 3. t: (c, 2), the means of φ_1 and φ_2. unit: u over the standardised input.
-SLAF_EXPORT int slaf_accurate(int family, int64_t c, const double* t, double unit) {
+SLAF_ENTRY(accurate, int family, int64_t c, const double* t, double unit) {
   for (int64_t k = 0; k < c; ++k)
     if (!accurate(family, t[2 * k], t[2 * k + 1], unit)) return INACCURATE;
   return OK;
@@ -28,10 +28,9 @@ SLAF_EXPORT int slaf_accurate(int family, int64_t c, const double* t, double uni
 // Counts the batch in ``mean``, ``var`` and ``batches`` with weight max(1/batches if warm_up, momentum), and fills table, c·(degree + 3)
 // floats, and state, 4c doubles. renorm: by the running statistics, gradients through the batch's. unit: u over the standardised input.
 // Returns 3, and has changed nothing, where the running statistics are too far from the batch's to take its moments about them.
-SLAF_EXPORT int slaf_standardise(const void* x, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, int64_t rows,
-                                 double factor, const int64_t* position, const float* weight, const float* bias, float* mean, float* var,
-                                 int64_t* batches, double momentum, int warm_up, int renorm, double eps, double unit, float* table,
-                                 double* state, int threads) {
+SLAF_ENTRY(standardise, const void* x, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, int64_t rows, double factor,
+           const int64_t* position, const float* weight, const float* bias, float* mean, float* var, int64_t* batches, double momentum,
+           int warm_up, int renorm, double eps, double unit, float* table, double* state, int threads) {
   const Rows b = part(rows, 1, c, degree + 1, 0, position, factor), w = part(rows, degree, c, degree + 1, 1, position, factor);
   if (!b.good() || degree < 1 || !weight || !bias || !mean || !var || !batches || !table || !state) return BAD_ARGUMENT;
   return guarded([&](const Kernels&) {
@@ -63,13 +62,13 @@ SLAF_EXPORT int slaf_standardise(const void* x, int dtype, int64_t n, int64_t c,
       middle[k] = (float)map.center, scale[k] = (float)map.rscale;
     }
     b.to_table(bias, table), w.to_table(weight, table);
-    return (int)OK;
+    return OK;
   });
 }
 
-SLAF_EXPORT int slaf_standardised_backward(const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
-                                           int degree, int64_t rows, double factor, const int64_t* position, float* gweight, float* gbias,
-                                           const float* table, const double* state, int threads) {
+SLAF_ENTRY(standardised_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int family,
+           int degree, int64_t rows, double factor, const int64_t* position, float* gweight, float* gbias, const float* table,
+           const double* state, int threads) {
   const Rows b = part(rows, 1, c, degree + 1, 0, position, factor), w = part(rows, degree, c, degree + 1, 1, position, factor);
   if (!b.good() || degree < 1 || !gweight || !gbias || !table || !state) return BAD_ARGUMENT;
   return guarded([&](const Kernels&) {
@@ -79,7 +78,7 @@ SLAF_EXPORT int slaf_standardised_backward(const void* x, const void* g, void* g
                                             slopes.data() + c, threads);
     if (status) return status;
     b.from_sums(sums.data(), gbias), w.from_sums(sums.data(), gweight);
-    if (gx == nullptr) return (int)OK;
+    if (gx == nullptr) return OK;
     std::vector<float> q(2 * c);  // Σ mean·gmean + var·gvar by an element of x, as a line in u
     const double share = (double)(n * s);
     for (int64_t k = 0; k < c; ++k) {
