@@ -36,6 +36,27 @@ SLAF_INLINE vf whole(vf v) {
 #endif
 }
 
+// Whether 0 <= v < end for all of U vectors; no NaN is.
+template <int U>
+SLAF_INLINE bool all_below(const vf (&v)[U], vf end) {
+#if SLAF_LANES == 16 && defined(__AVX512F__)
+  __mmask16 good = 0xffff;
+  for (int u = 0; u < U; ++u)
+    good = _mm512_mask_cmp_ps_mask(_mm512_mask_cmp_ps_mask(good, (__m512)v[u], _mm512_setzero_ps(), _CMP_GE_OQ), (__m512)v[u], (__m512)end, _CMP_LT_OQ);
+  return good == 0xffff;
+#else
+  vi good = (vi)(v[0] >= 0.0f) & (vi)(v[0] < end);
+  for (int u = 1; u < U; ++u) good &= (vi)(v[u] >= 0.0f) & (vi)(v[u] < end);
+#if SLAF_LANES == 8 && defined(__AVX__)
+  return _mm256_movemask_ps((__m256)good) == 0xff;
+#else
+  int all = -1;
+  for (int i = 0; i < W; ++i) all &= good[i];
+  return all;
+#endif
+#endif
+}
+
 // The cells of U vectors, to look up with.
 template <int U>
 struct Index {
@@ -55,8 +76,9 @@ struct Lookup {
   }
   SLAF_INLINE void operator()(const Index<U>& cell, vf (&out)[U]) const {
 #if SLAF_LANES == 16 && defined(__AVX512F__)
-    static_assert(T == 2, "a vector of 16 lanes and its neighbour");
-    out[0] = (vf)_mm512_permutex2var_ps((__m512)part[0], (__m512i)cell.lanes[0], (__m512)part[T - 1]);
+    static_assert(T <= 2, "a vector of 16 lanes and its neighbour");
+    if constexpr (T == 1) out[0] = (vf)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)cell.lanes[0], (__m512)part[0]);
+    else out[0] = (vf)_mm512_permutex2var_ps((__m512)part[0], (__m512i)cell.lanes[0], (__m512)part[T - 1]);
 #else
     for (int i = 0; i < W; ++i) out[0][i] = part[cell.lanes[0][i] / W][cell.lanes[0][i] % W];
 #endif
@@ -160,21 +182,32 @@ struct Pieces {
     vf piece[U], cell[U];  // from -1 to cells, and the nearest of the grid
     vf t[U], inside[U];    // in the piece, and in the cell, where it is kept in [0, 1]; for lines there is no difference
     vf beyond[U];          // t - inside in the cell; NaN or infinite where x is
+    bool within;           // known to be, all of them: mostly, and then what is beyond is not looked at, which is half of the work
   };
 
   // SIDES: the two beyond the grid are pieces of their own.
   template <bool SIDES>
   SLAF_INLINE Place locate(const vf (&x)[U]) const {
     Place at{};
+    vf v[U], from_end[U];
     for (int u = 0; u < U; ++u) {
-      vf v = x[u] - center;
-      SLAF_OPAQUE(v);  // a product is not fused with the sum that follows: the cell is the one that rounded operations give
-      v *= rscale;
-      SLAF_OPAQUE(v);
-      at.piece[u] = SIDES ? whole(at_most(at_least(v + half, all(-1.0f)), last + 1.0f)) : whole(at_most(at_least(v + half, vf{}), last));
+      v[u] = x[u] - center;
+      SLAF_OPAQUE(v[u]);  // a product is not fused with the sum that follows: the cell is the one that rounded operations give
+      v[u] *= rscale;
+      SLAF_OPAQUE(v[u]);
+      from_end[u] = v[u] + half;
+    }
+    // a line is the same beyond the grid, and four vectors forward leave no registers for two ways
+    at.within = D != 1 && (SIDES || U == 1) && all_below(from_end, last + 1.0f);
+    for (int u = 0; at.within && u < U; ++u) {
+      at.piece[u] = at.cell[u] = whole(from_end[u]);
+      at.t[u] = at.inside[u] = v[u] - (at.piece[u] - half);
+    }
+    for (int u = 0; !at.within && u < U; ++u) {
+      at.piece[u] = SIDES ? whole(at_most(at_least(from_end[u], all(-1.0f)), last + 1.0f)) : whole(at_most(at_least(from_end[u], vf{}), last));
       at.cell[u] = SIDES ? at_most(at_least(at.piece[u], vf{}), last) : at.piece[u];
-      at.t[u] = v - (at.piece[u] - half);
-      const vf in_cell = v - (at.cell[u] - half);
+      at.t[u] = v[u] - (at.piece[u] - half);
+      const vf in_cell = v[u] - (at.cell[u] - half);
       at.inside[u] = D == 1 ? in_cell : at_most(at_least(in_cell, vf{}), all(1.0f));
       at.beyond[u] = in_cell - at.inside[u];
     }
@@ -202,13 +235,14 @@ struct Pieces {
     take(x, y);
     const Place at = locate<false>(y);
     horner(at, y);
-    for (int u = 0; u < U; ++u) store(out + u * W, D == 1 ? y[u] : y[u] + (at.beyond[u] < 0.0f ? left : right) * at.beyond[u]);
+    for (int u = 0; D != 1 && !at.within && u < U; ++u) y[u] += (at.beyond[u] < 0.0f ? left : right) * at.beyond[u];
+    for (int u = 0; u < U; ++u) store(out + u * W, y[u]);
   }
 
   // The tables are those of the slope then: k·c_k·rscale.
   SLAF_INLINE void slope(const Place& at, vf (&y)[U]) const {
     horner(at, y);
-    for (int u = 0; D != 1 && u < U; ++u) y[u] = at.piece[u] == at.cell[u] ? y[u] : at.piece[u] < 0.0f ? left : right;
+    for (int u = 0; D != 1 && !at.within && u < U; ++u) y[u] = at.piece[u] == at.cell[u] ? y[u] : at.piece[u] < 0.0f ? left : right;
   }
 
   SLAF_INLINE static void take(const float* from, vf (&to)[U]) {

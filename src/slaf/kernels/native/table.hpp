@@ -59,7 +59,7 @@ constexpr slaf::PiecesKernels pieces_kernels() {
 template <int D>
 void fill_pieces(slaf::PiecesKernels* out) {
   constexpr bool registers = D != ANY && W >= 8;
-  out[0] = pieces_kernels<D, registers ? 2 : 0>();
+  out[0] = pieces_kernels<D, registers ? 16 / W : 0>();
   out[1] = pieces_kernels<D, registers ? 32 / W : 0>();
   out[2] = pieces_kernels<D, 0>();
 }
