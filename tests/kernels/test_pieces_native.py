@@ -1,5 +1,6 @@
 """Piecewise polynomials on the compiled kernels against a dense float64 reference: hats and truncated powers, no table, no look-up."""
 
+import copy
 import math
 
 import pytest
@@ -85,13 +86,15 @@ def test_knots_far_inputs_and_what_is_not_finite(spec, isa):
     special = torch.tensor([0.0, -0.0, 1e-40, 4.0, -4.0, 1e30, -1e30, torch.inf, -torch.inf, torch.nan])
     x = torch.cat([knots, *around, special])
     out = []
-    for mode in ("native", "reference"):
-        leaf = x.clone().requires_grad_()
+    for mode, module, at in (("native", act, x), ("reference", act, x), ("reference", copy.deepcopy(act).double(), x.double())):
+        leaf = at.clone().requires_grad_()
         with use(mode):
-            y = act(leaf)
+            y = module(leaf)
             out.append((y, torch.autograd.grad(y, leaf, torch.ones_like(y))[0]))
-    for a, b in zip(*out, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5, equal_nan=True)
+    for found, defined, exact in zip(*out, strict=True):
+        same = torch.isclose(found, defined, rtol=1e-5, atol=2e-5, equal_nan=True)
+        # by a knot the cell is that of rounded operations, and a bend takes the slope of either a little off
+        assert (same | ((found - exact).abs() <= (defined - exact).abs())).all()
 
 
 def test_an_element_far_out_leaves_inner_coefficients_their_digits():
