@@ -11,7 +11,7 @@ from entry import STATISTICAL, UNIT, Kernel, spread
 from hypothesis import strategies as st
 from torch import Tensor
 
-from slaf.kernels.dispatch import dense
+from slaf.kernels.dispatch import dense, use
 from slaf.kernels.norm_act import _placed
 
 
@@ -46,6 +46,7 @@ POLYNORM = {
 }
 
 # -- EvoNorm ---------------------------------------------------------------------------------------------------------------------
+GATE_STEPS = 48
 # Its majorants are bounds of the value plus ``moved``, which is zero and has the gradient of x, times bounds of the slope.
 
 
@@ -73,7 +74,8 @@ def gates(act: Any, x: Tensor, theta: Mapping[str, Tensor], minus: float, at: Te
     z = at * (theta["v exact"][0] if "v" in theta else 1)
     gate, rough = torch.sigmoid(z), 1 + z.abs()
     moved, moved_v = x - x.detach(), v - v.detach()
-    h = at.abs() * gate * rough + moved * gate * rough**2 + moved_v * at.square() * gate * torch.sigmoid(-z) * rough
+    rest = torch.sigmoid(-z) + (0 if _takes(act, at.float()) else 1 / GATE_STEPS)  # torch has 1 - σ(z), rounded at 1
+    h = at.abs() * gate * rough + moved * gate * rough**2 + moved_v * at.square() * gate * rest * rough
     by_root = rstd**3 * _mean_of(((at - middle).abs() + middle.abs()) * moved, groups, dim)
     return weight * (h * rstd + (at * gate * rough).abs() * by_root) + bias
 
@@ -114,7 +116,8 @@ def _reaches(act: Any, bad: Tensor) -> Tensor:
 
 
 def _takes(act: Any, x: Tensor) -> bool:
-    return bool(x.isfinite().all()) and _placed(dense(x).movedim(act.sharing.channel_dim, 1)) is not None
+    with use("native" if x.numel() else "auto"):  # which also takes what plain torch is quicker for
+        return bool(x.isfinite().all()) and _placed(dense(x).movedim(act.sharing.channel_dim, 1)) is not None
 
 
 def _some_variance(act: Any) -> None:
@@ -126,7 +129,7 @@ def _evonorm(specs: list[str], formula: Any) -> Kernel:
     return Kernel(
         st.sampled_from(specs),
         formula,
-        lambda act: 48,  # noqa: ARG005
+        lambda act: GATE_STEPS,  # noqa: ARG005
         values=STATISTICAL,
         needs="batch of channels",
         prepare=_some_variance,
