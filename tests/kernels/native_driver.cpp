@@ -192,11 +192,11 @@ struct Run {
     keep(k, y), keep({gweight.begin(), gweight.end()}), keep({gbias.begin(), gbias.end()});
     std::vector<double> state(4 * k.c);
     int64_t batches = 0;
-    const int status = slaf_standardise(x.data(), k.dtype, k.n, k.c, k.s, family, degree, rows, 0.5, at, weight.data(), bias.data(),
-                                        mean.data(), var.data(), &batches, 0.1, 1, degree % 2, 1e-5, 1.0 / 3, table.data(), state.data(),
-                                        k.threads);
+    const int status = slaf_standardise(x.data(), y.data(), k.dtype, k.n, k.c, k.s, family, degree, rows, 0.5, at, weight.data(),
+                                        bias.data(), mean.data(), var.data(), &batches, 0.1, 1, degree % 2, 1e-5, 1.0 / 3, table.data(),
+                                        state.data(), k.threads);
     if (status == INACCURATE && batches == 0) return;  // few elements a site
-    check(status);
+    check(status), keep(k, y);
     check(slaf_standardised_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, family, degree, rows, 0.5, at, gweight.data(),
                                      gbias.data(), table.data(), state.data(), k.threads));
     keep(k, y), keep({gweight.begin(), gweight.end()}), keep({mean.begin(), mean.end()}), keep({var.begin(), var.end()});

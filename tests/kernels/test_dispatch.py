@@ -147,7 +147,7 @@ def calls(monkeypatch):
 
     def recorder(types):
         def record(*arguments):
-            given = [a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments]
+            given = [a.data_ptr() if isinstance(a, torch.Tensor) else id(a) if isinstance(a, bytearray) else a for a in arguments]
             struct.pack(types, *(a or 0 for a in given))  # raises where one does not fit
             pointers = [a for a, t in zip(given, types, strict=True) if t == "P" and a is not None]
             found.append((pointers, [a for a, t in zip(given, types, strict=True) if t in "iq"]))

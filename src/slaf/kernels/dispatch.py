@@ -36,6 +36,7 @@ __all__ = [
     "readable",
     "ready",
     "refusal",
+    "running",
     "threads",
     "transformed",
     "use",
@@ -77,7 +78,7 @@ def transformed() -> bool:
 
 def _eager_transform() -> bool:
     """What of :func:`transformed` is not compilation."""
-    return in_transform() or _tracing() or _dispatch_modes() > 0
+    return _functorch_level() is not None or forward_ad._current_level >= 0 or _tracing() or _dispatch_modes() > 0
 
 
 def in_transform() -> bool:
@@ -211,10 +212,15 @@ def place(x: Tensor, *shapes: tuple[int, ...]) -> Layout | None:
 
 def ready(x: Tensor) -> bool:
     """Whether the compiled kernels may run on ``x``, by the shortest way; where not, :func:`place` finds another, or says why."""
+    return running() and plain(x)
+
+
+def running() -> bool:
+    """What of :func:`ready` does not depend on a tensor."""
     if is_compiling():  # first: a compiler sees nothing of what follows
         return False
     mode = current_mode()
-    return (mode == "auto" or mode == "native") and plain(x) and native.available() and not _eager_transform()
+    return (mode == "auto" or mode == "native") and native.available() and not _eager_transform()
 
 
 def on_gpu(x: Tensor) -> bool:
@@ -230,8 +236,16 @@ def _missing(x: Tensor) -> str | None:
 
 
 def readable(theta: Tensor | None) -> bool:
-    """Whether a kernel may read a parameter as it lies: rows of float32, or none."""
-    return theta is None or (theta.dtype is torch.float32 and (plain(theta) or (theta.is_contiguous() and refusal(theta) is None)))
+    """Whether a kernel may read a parameter as it lies: rows of float32, or none.
+
+    Unlike :func:`plain` it asks for no keys, which takes as long as all the rest: what is wrapped has no address to be taken, and raises.
+    """
+    if theta is None:
+        return True
+    kind = type(theta)
+    if theta.dtype is not torch.float32 or (kind is not nn.Parameter and kind is not Tensor) or not theta.is_contiguous():
+        return False
+    return (theta.is_cpu and not theta.is_neg()) or refusal(theta) is None
 
 
 def dense(x: Tensor) -> Tensor:

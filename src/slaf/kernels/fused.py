@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .dispatch import place, ready
+from .dispatch import place, running
 from .tables import gradient_like
 
 __all__ = ["Kernel", "by_definition", "run"]
@@ -38,7 +38,7 @@ def run(kernel: Kernel, x: Tensor, *parameters: Tensor | None) -> Tensor:
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kernel: Kernel, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.kernel, ctx.memory = kernel, (x.shape, x.stride(), x.device)
+        ctx.kernel, ctx.address, ctx.memory = kernel, x.data_ptr(), (x.shape, x.stride())
         ctx.save_for_backward(x, *parameters)
         return kernel.forward(x)
 
@@ -46,12 +46,17 @@ class _Fused(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         saved = ctx.saved_tensors
         x, need = saved[0], ctx.needs_input_grad
-        # hooks on saved tensors may have changed it
-        if ctx.memory == (x.shape, x.stride(), x.device) and not torch.is_grad_enabled() and (ready(x) or place(x) is not None):
+        # hooks on saved tensors may have changed it; at the same address it is what forward has seen
+        if not torch.is_grad_enabled() and ctx.memory == (x.shape, x.stride()) and _takes(x, ctx.address, g):
             like = gradient_like(g, x)
             if like is not None:
                 return None, *ctx.kernel.gradients(x, like, need[1])
         return None, *by_definition(ctx.kernel, saved, need[1:], g)
+
+
+def _takes(x: Tensor, address: int, g: Tensor) -> bool:
+    """Whether the kernels take an input that lay at ``address`` still."""
+    return (x.data_ptr() == address and running()) or (x.device == g.device and place(x) is not None)
 
 
 # Function.apply without its tests for setup_context and for functorch, where nothing gets here: half of its time

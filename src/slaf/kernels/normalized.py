@@ -121,7 +121,7 @@ class Folded:
         measured, (coef, center, rscale) = self.measured, self.tables
         layout, family = measured.layout, measured.family
         by_map = self.rscale is not None
-        _, sums, slopes = raw.series_backward(x, g, layout, family, coef, center, rscale, input_gradient=False, map_sums=by_map)
+        _, sums, slopes = raw.series_backward(x, g, layout, family, coef, center, rscale, False, True, by_map)
         assert sums is not None
         gt, *others = self._adjoint(sums, slopes)
         gx = raw.series_input(x, g, layout, family, coef, self._q(gt), center, rscale) if need_x else None

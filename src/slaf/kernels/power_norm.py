@@ -51,7 +51,7 @@ class _PowerNorm:
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         head = self.layout, _FAMILY, self.coef
-        _, sums, _ = raw.series_backward(x, g, *head, None, self.rscale, input_gradient=False)
+        _, sums, _ = raw.series_backward(x, g, *head, None, self.rscale, False)
         assert sums is not None
         gx = None
         if need_x:  # by way of the moments u^2i has the slope 2i u^(2i - 1)

@@ -40,10 +40,10 @@ __all__ = [
     "sites_series_forward",
     "standardise",
     "standardised_backward",
-    "table_series_forward",
 ]
 
 
+_has_cuda = torch.cuda.is_initialized
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -52,14 +52,14 @@ def by_device(function: _F) -> _F:
     name = function.__name__
 
     @wraps(function)
-    def run(x: Tensor, *arguments: Any, **options: Any) -> Any:
-        if torch.cuda.is_initialized():
+    def run(x: Tensor, *arguments: Any) -> Any:
+        if _has_cuda():
             for t in (t for a in arguments for t in (a if isinstance(a, tuple) else (a,))):
                 if isinstance(t, Tensor) and t.device != x.device:
                     raise RuntimeError(f"the parameters must be on the device of the input, {x.device}; got {t.device}")
         if x.is_cuda or current_mode() == "triton":
-            return gpu.function(name)(x, *arguments, **options)
-        return function(x, *arguments, **options)
+            return gpu.function(name)(x, *arguments)
+        return function(x, *arguments)
 
     return run  # type: ignore[return-value]
 
@@ -130,25 +130,26 @@ def moments(x: Tensor, layout: Layout, family: int, count: int, center: Tensor |
 @by_device
 def sites_series_forward(
     x: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, center: Tensor | None, rscale: Tensor | None
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, bytearray]:
     """factor·(b + Σ_j a_j φ_j(u)), and the table that the backward pass reads."""
-    (rows, degree), y = weight.shape, torch.empty_like(x)
-    table = weight.new_empty(layout.c * (degree + 3))
+    (n, c, s, _, _), (rows, degree), y = layout, weight.shape, torch.empty_like(x)
+    table = bytearray(4 * c * (degree + 3))
     entries.sites_series_forward(
-        x, y, *_head(x, layout), family, degree, rows, factor, _position(layout), weight, bias, center, rscale, table, threads(x.numel()),
+        x, y, DTYPES[x.dtype], n, c, s, family, degree, rows, factor, _position(layout), weight, bias, center, rscale, table,
+        threads(x.numel()),
     )  # fmt: skip
     return y, table
 
 
 @by_device
 def sites_series_backward(
-    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, table: Tensor, input_gradient: bool
+    x: Tensor, g: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, table: bytearray, input_gradient: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """The gradients of x, weight and bias, of which the table is read."""
     gx = torch.empty_like(x) if input_gradient else None
-    (rows, degree), gweight, gbias = weight.shape, torch.empty_like(weight), torch.empty_like(bias)
+    (n, c, s, _, _), (rows, degree), gweight, gbias = layout, weight.shape, torch.empty_like(weight), torch.empty_like(bias)
     entries.sites_series_backward(
-        x, g, gx, *_head(x, layout), family, degree, rows, factor, _position(layout), gweight, gbias, table, threads(x.numel()),
+        x, g, gx, DTYPES[x.dtype], n, c, s, family, degree, rows, factor, _position(layout), gweight, gbias, table, threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
 
@@ -161,23 +162,15 @@ def accurate(t: Tensor, family: int, unit: float) -> bool:
 
 def standardise(
     x: Tensor, layout: Layout, family: int, factor: float, weight: Tensor, bias: Tensor, kept: Kept, unit: float
-) -> tuple[Tensor, Tensor] | None:
-    """Counts a batch in ``kept``; the table of its series and what backward needs. ``None``, and nothing changed: digits would be lost."""
-    rows, degree = weight.shape
-    table, state = weight.new_empty(layout.c * (degree + 3)), torch.empty(layout.c * 4, dtype=torch.float64, device="cpu")
+) -> tuple[Tensor, bytearray, bytearray] | None:
+    """Counts a batch in ``kept``; y and what backward needs, two tables. ``None``, and nothing changed: digits would be lost."""
+    (n, c, s, _, _), (rows, degree), y = layout, weight.shape, torch.empty_like(x)
+    table, state = bytearray(4 * c * (degree + 3)), bytearray(8 * c * 4)
     done = entries.standardise(
-        x, *_head(x, layout), family, degree, rows, factor, _position(layout), weight, bias, kept.mean, kept.var, kept.batches,
+        x, y, DTYPES[x.dtype], n, c, s, family, degree, rows, factor, _position(layout), weight, bias, kept.mean, kept.var, kept.batches,
         kept.momentum, kept.warm_up, kept.renorm, kept.eps, unit, table, state, threads(x.numel()),
     )  # fmt: skip
-    return (table, state) if done else None
-
-
-def table_series_forward(x: Tensor, layout: Layout, family: int, degree: int, table: Tensor) -> Tensor:
-    """The series of a table that a kernel has filled: coefficients by channel, centers, scales."""
-    y, coef = torch.empty_like(x), table.data_ptr()
-    middle = coef + 4 * layout.c * (degree + 1)
-    entries.series_forward(x, y, *_head(x, layout), family, degree, coef, middle, middle + 4 * layout.c, threads(x.numel()))
-    return y
+    return (y, table, state) if done else None
 
 
 def standardised_backward(
@@ -188,27 +181,28 @@ def standardised_backward(
     factor: float,
     weight: Tensor,
     bias: Tensor,
-    table: Tensor,
-    state: Tensor,
+    table: bytearray,
+    state: bytearray,
     input_gradient: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """The gradients of x, weight and bias, of which the table is read, through the statistics of the batch."""
     gx = torch.empty_like(x) if input_gradient else None
-    (rows, degree), gweight, gbias = weight.shape, torch.empty_like(weight), torch.empty_like(bias)
+    (n, c, s, _, _), (rows, degree), gweight, gbias = layout, weight.shape, torch.empty_like(weight), torch.empty_like(bias)
     entries.standardised_backward(
-        x, g, gx, *_head(x, layout), family, degree, rows, factor, _position(layout), gweight, gbias, table, state, threads(x.numel()),
+        x, g, gx, DTYPES[x.dtype], n, c, s, family, degree, rows, factor, _position(layout), gweight, gbias, table, state,
+        threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias
 
 
 @by_device
-def sites_rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None) -> tuple[Tensor, Tensor]:
+def sites_rational_forward(x: Tensor, layout: Layout, form: int, degree: int, num: Tensor, den: Tensor | None) -> tuple[Tensor, bytearray]:
     """P/Q, and the table that the backward pass reads; ``degree`` is Q's."""
-    y, columns = torch.empty_like(x), num.shape[1] + (0 if den is None else den.shape[1])
-    table = num.new_empty(layout.c * columns)
+    (n, c, s, _, _), y = layout, torch.empty_like(x)
+    (rows, terms), (den_rows, den_terms) = num.shape, (0, 0) if den is None else den.shape
+    table = bytearray(4 * c * (terms + den_terms))
     entries.sites_rational_forward(
-        x, y, *_head(x, layout), form, num.shape[1] - 1, degree, num.shape[0], 0 if den is None else den.shape[0], _position(layout), num,
-        den, table, threads(x.numel()),
+        x, y, DTYPES[x.dtype], n, c, s, form, terms - 1, degree, rows, den_rows, _position(layout), num, den, table, threads(x.numel()),
     )  # fmt: skip
     return y, table
 
@@ -222,14 +216,15 @@ def sites_rational_backward(
     degree: int,
     num: Tensor,
     den: Tensor | None,
-    table: Tensor,
+    table: bytearray,
     input_gradient: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """The gradients of x, the numerator and the denominator, of which the table is read."""
     gx = torch.empty_like(x) if input_gradient else None
-    (rows, terms), gnum, gden = num.shape, torch.empty_like(num), None if den is None else torch.empty_like(den)
+    (n, c, s, _, _), (rows, terms), gnum = layout, num.shape, torch.empty_like(num)
+    den_rows, gden = (0, None) if den is None else (den.shape[0], torch.empty_like(den))
     entries.sites_rational_backward(
-        x, g, gx, *_head(x, layout), form, terms - 1, degree, rows, 0 if den is None else len(den), _position(layout), gnum, gden, table,
+        x, g, gx, DTYPES[x.dtype], n, c, s, form, terms - 1, degree, rows, den_rows, _position(layout), gnum, gden, table,
         threads(x.numel()),
     )  # fmt: skip
     return gx, gnum, gden

@@ -108,7 +108,7 @@ class _BumpsAt:
         return raw.bumps_forward(x, self.layout, self.grid, *self.tables)
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        gx, sums, slopes = raw.bumps_backward(x, g, self.layout, self.grid, *self.tables, input_gradient=need_x)
+        gx, sums, slopes = raw.bumps_backward(x, g, self.layout, self.grid, *self.tables, need_x)
         rscale = self.tables[2][:, 0]
         by_map = spread(torch.stack([-slopes[0] * rscale, slopes[1] / rscale], 1), self.shape, self.layout)
         found = by_row(sums, self.rows, self.shape, self.layout), *by_map
@@ -143,7 +143,7 @@ class _BumpsFixed:
         return raw.bumps_forward(x, self.layout, self.grid, *self.tables)
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        gx, sums, _ = raw.bumps_backward(x, g, self.layout, self.grid, *self.tables, input_gradient=need_x)
+        gx, sums, _ = raw.bumps_backward(x, g, self.layout, self.grid, *self.tables, need_x)
         found = self.factor * by_row(sums, self.count, self.shape, self.layout)
         return gx, found[:, 1:].to(self.dtypes[0]), found[:, 0].to(self.dtypes[1])
 
@@ -167,7 +167,7 @@ class _Bumps(Folded):
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         layout, (coef, center, rscale) = self.measured.layout, self.tables
         again = x.dtype != torch.float32  # a gradient in a half type is not to be rounded twice
-        gx, sums, slopes = raw.bumps_backward(x, g, layout, self.grid, coef, center, rscale, input_gradient=need_x and not again)
+        gx, sums, slopes = raw.bumps_backward(x, g, layout, self.grid, coef, center, rscale, need_x and not again)
         gt, *others = self._adjoint(sums, slopes)
         if need_x:
             q = self._q(gt)

@@ -70,11 +70,11 @@ def standardised(
     found = native_place(x, weight.shape[1], recurrence, shape)
     if found is None or found[0].c != mean.shape[0] or mean.is_inference() or var.is_inference() or batches.is_inference():
         return None
-    state = raw.standardise(x, *found, factor, weight, bias, kept, unit)
-    if state is None:
+    done = raw.standardise(x, *found, factor, weight, bias, kept, unit)
+    if done is None:
         return None
     torch.autograd.graph.increment_version(kept[:3])
-    return run(_Standardised(weight, bias, shape, factor, recurrence, *found, *state, fold), x, weight, bias)
+    return run(_Standardised(weight, bias, shape, factor, recurrence, found, done, fold), x, weight, bias)
 
 
 class _Standardised:
@@ -85,26 +85,25 @@ class _Standardised:
         shape: tuple[int, ...],
         factor: float,
         recurrence: Recurrence,
-        layout: Layout,
-        family: int,
-        table: Tensor,
-        state: Tensor,
+        place: tuple[Layout, int],
+        done: tuple[Tensor, bytearray, bytearray],
         fold: Callable[[Measured], Fold],
     ) -> None:
         self.parameters, self.degree = (weight, bias), weight.shape[1]
-        self.shape, self.factor, self.recurrence, self.place = shape, factor, recurrence, (layout, family)
-        self.table, self.state, self.fold = table, state, fold
+        self.shape, self.factor, self.recurrence, self.place = shape, factor, recurrence, place
+        y, self.table, self.state = done
+        self.y, self.fold = [y], fold
 
-    def forward(self, x: Tensor) -> Tensor:
-        return raw.table_series_forward(x, *self.place, self.degree, self.table)
+    def forward(self, x: Tensor) -> Tensor:  # noqa: ARG002 - it is there already
+        return self.y.pop()  # and not kept: it leads here
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         return raw.standardised_backward(x, g, *self.place, self.factor, *self.parameters, self.table, self.state, need_x)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
         layout, degree = self.place[0], self.degree
-        center = self.table[layout.c * (degree + 1) : layout.c * (degree + 2)].double()
-        rscale = self.state.reshape(layout.c, -1)[:, 0]
+        center = torch.frombuffer(self.table, dtype=torch.float32)[layout.c * (degree + 1) : layout.c * (degree + 2)].double()
+        rscale = torch.frombuffer(self.state, dtype=torch.float64).reshape(layout.c, -1)[:, 0]
         center, rscale = by_site(torch.stack([center, rscale], 1), self.shape, layout).T
         measured = Measured(center.new_empty(len(center), 2), center, rscale, self.shape, self.recurrence, *self.place)
         return polynomial(x, measured, *composed(x, measured, self.fold(measured), *parameters))

@@ -109,9 +109,9 @@ def borrow_threads(borrow: bool) -> bool:
 
 
 class _Entries:
-    """The kernels by name. In the place of a pointer one takes a tensor, an address or ``None``; it returns whether it did its work,
-    since one may find that it cannot, by what it has read. The interpreter's lock is released during the call. ``__doc__`` of a kernel
-    is its arguments' types in the letters of :mod:`struct`.
+    """The kernels by name. In the place of a pointer one takes a tensor, a bytearray, an address or ``None``; it returns whether it did
+    its work, since one may find that it cannot, by what it has read. The interpreter's lock is released during the call. ``__doc__`` of a
+    kernel is its arguments' types in the letters of :mod:`struct`.
 
     A kernel raises ``RuntimeError`` for an argument out of range and ``MemoryError``.
     """

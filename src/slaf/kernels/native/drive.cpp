@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <numeric>
+#include <utility>
 
 #include "pool.hpp"
 #include "transpose.hpp"
@@ -86,7 +87,8 @@ int threads_for(const Pass& p, int64_t total) {
 }
 
 // Σ over ``count`` parts, in their order.
-std::vector<double> added(const std::vector<double>& partial, int64_t count, int64_t size) {
+std::vector<double> added(std::vector<double> partial, int64_t count, int64_t size) {
+  if (count == 1) return partial;
   std::vector<double> sums(size);
   for (int64_t t = 0; t < count; ++t)
     for (int64_t i = 0; i < size; ++i) sums[i] += partial[t * size + i];
@@ -133,7 +135,7 @@ std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s)
         run_row(a, i * pitch + k * s + start, length, p.rows.data() + k * p.width, partial.data() + ((nt * pieces + piece) * c + k) * p.sums,
                 buffers);
   });
-  return added(partial, n_tiles * pieces, c * p.sums);
+  return added(std::move(partial), n_tiles * pieces, c * p.sums);
 }
 
 // -- columns -----------------------------------------------------------------------------------------------------------------------
@@ -242,7 +244,7 @@ std::vector<double> drive_columns(const Access& a, const Columns& l) {
       run(Block{r, std::min(COLUMN_ROWS, rows - r), first, std::min(l.period - first * LINE, wide * LINE)});
     if (rt == row_tiles) run(Block{rows, 1, 0, rest});
   });
-  const std::vector<double> column_sums = added(partial, row_tiles + (rest > 0), size);
+  const std::vector<double> column_sums = added(std::move(partial), row_tiles + (rest > 0), size);
   std::vector<double> sums(p.c * p.sums);
   each_column(p, l, [&](int64_t q, int64_t k) {
     for (int j = 0; j < p.sums; ++j) sums[k * p.sums + j] += column_sums[(q / LINE * p.sums + j) * LINE + q % LINE];
@@ -315,7 +317,7 @@ std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64
       block.give(out, band);
     }
   });
-  return added(partial, n_tiles, c * p.sums);
+  return added(std::move(partial), n_tiles, c * p.sums);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ struct Method {
   Method(const Method&) = delete;
 };
 
-// -- arguments: integers, numbers, text, and for a pointer an address, a tensor, or None ----------------------------------------------
+// -- arguments: integers, numbers, text, and for a pointer a tensor, a bytearray, an address, or None ----------------------------------
 
 inline bool read(PyObject* from, double& to) {
   to = PyFloat_AsDouble(from);
@@ -65,6 +65,7 @@ template <class T>
 bool read(PyObject* from, T*& to) {
   to = nullptr;
   if (from == Py_None) return true;
+  if (PyByteArray_Check(from)) return to = reinterpret_cast<T*>(PyByteArray_AsString(from)), true;
   PyObject* address = PyLong_Check(from) ? Py_NewRef(from) : PyObject_CallMethodObjArgs(from, data_ptr(), nullptr);
   if (address == nullptr) return false;
   to = static_cast<T*>(PyLong_AsVoidPtr(address));

@@ -1,5 +1,5 @@
 // A series at the standardised input of a training batch, s = (x - center)·rscale with both made of the batch's mean and variance: the
-// statistics in one call, the gradients in one. In between lies slaf_series_forward on the table that the first has filled.
+// statistics and the values in one call, the gradients in one.
 #include "batch.hpp"
 #include "sites.hpp"
 
@@ -26,13 +26,14 @@ SLAF_ENTRY(accurate, int family, int64_t c, const double* t, double unit) {
 }
 
 // Counts the batch in ``mean``, ``var`` and ``batches`` with weight max(1/batches if warm_up, momentum), and fills table, c·(degree + 3)
-// floats, and state, 4c doubles. renorm: by the running statistics, gradients through the batch's. unit: u over the standardised input.
+// floats, and state, 4c doubles, which backward needs; then the values. renorm: by the running statistics, gradients through the batch's.
+// unit: u over the standardised input.
 // Returns 3, and has changed nothing, where the running statistics are too far from the batch's to take its moments about them.
-SLAF_ENTRY(standardise, const void* x, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, int64_t rows, double factor,
+SLAF_ENTRY(standardise, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int family, int degree, int64_t rows, double factor,
            const int64_t* position, const float* weight, const float* bias, float* mean, float* var, int64_t* batches, double momentum,
            int warm_up, int renorm, double eps, double unit, float* table, double* state, int threads) {
   const Rows b = part(rows, 1, c, degree + 1, 0, position, factor), w = part(rows, degree, c, degree + 1, 1, position, factor);
-  if (!b.good() || degree < 1 || !weight || !bias || !mean || !var || !batches || !table || !state) return BAD_ARGUMENT;
+  if (!b.good() || degree < 1 || !y || !weight || !bias || !mean || !var || !batches || !table || !state) return BAD_ARGUMENT;
   return guarded([&](const Kernels&) {
     const auto place = [position](int64_t site) { return position ? position[site] : site; };
     float *middle = table + c * (degree + 1), *scale = middle + c;
@@ -62,7 +63,7 @@ SLAF_ENTRY(standardise, const void* x, int dtype, int64_t n, int64_t c, int64_t 
       middle[k] = (float)map.center, scale[k] = (float)map.rscale;
     }
     b.to_table(bias, table), w.to_table(weight, table);
-    return OK;
+    return slaf_series_forward(x, y, dtype, n, c, s, family, degree, table, middle, scale, threads);
   });
 }
 
