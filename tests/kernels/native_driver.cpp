@@ -121,6 +121,15 @@ struct Run {
     keep(k, y);
     check(slaf_hinges_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, count, parameters.data(), sums.data(), k.threads));
     keep(k, y), keep(sums);
+    const std::vector<float> lines = numbers(k.c), slopes = numbers(k.c * count), place = numbers(1), places = numbers(count);
+    std::vector<float> table(parameters.size()), glines(k.c), gslopes(k.c * count), gplace(1), gplaces(count);
+    check(slaf_strided_hinges_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, count, place.data(), 0, lines.data(), 1, nullptr, 0,
+                                      nullptr, 0, slopes.data(), 1, k.c, places.data(), 0, 1, table.data(), k.threads));
+    keep(k, y);
+    check(slaf_strided_hinges_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, count, gplace.data(), 0, glines.data(), 1,
+                                       nullptr, 0, nullptr, 0, gslopes.data(), 1, k.c, gplaces.data(), 0, 1, table.data(), k.threads));
+    keep(k, y);
+    for (const std::vector<float>& t : {glines, gslopes, gplace, gplaces}) keep({t.begin(), t.end()});
   }
 
   // The same numbers as (n, c, s) and, if ``last``, as (n, s, c).
@@ -168,6 +177,14 @@ struct Run {
     check(slaf_bumps_input(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, terms, spacing, 1.0, coef.data(), center.data(),
                            rscale.data(), line.data(), k.threads));
     keep(k, y);
+    const std::vector<float> weight = numbers(k.c * terms), bias = numbers(k.c);
+    std::vector<float> table(coef.size()), gweight(weight.size()), gbias(k.c);
+    check(slaf_sites_bumps_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, terms, spacing, 1.0, k.c, 0.5, nullptr, weight.data(),
+                                   bias.data(), center.data(), rscale.data(), table.data(), k.threads));
+    keep(k, y);
+    check(slaf_sites_bumps_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, terms, spacing, 1.0, k.c, 0.5, nullptr,
+                                    gweight.data(), gbias.data(), center.data(), rscale.data(), table.data(), k.threads));
+    keep(k, y), keep({gweight.begin(), gweight.end()}), keep({gbias.begin(), gbias.end()});
   }
 
   // Sites in reverse order of memory, as far as there is one row for each.

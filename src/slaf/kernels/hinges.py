@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import raw
-from .dispatch import Layout, place
+from .dispatch import Layout, on_gpu, place
 from .fused import run
 from .tables import columns, spread
 
@@ -39,7 +39,42 @@ def hinged(x: Tensor, definition: Callable[..., Tensor], **parameters: Tensor) -
     layout = place(x, *shapes)
     if layout is None or ("slopes" in parameters and len(parameters["slopes"]) > MAX_HINGES):
         return None
-    return run(_Hinged(x, definition, parameters, layout), x, *parameters.values())
+    strided = x.is_cpu and not on_gpu(x) and len(layout.dims) < 2 and all(map(_as_it_lies, parameters.values()))
+    kernel = (_Strided if strided else _Hinged)(x, definition, parameters, layout)
+    return run(kernel, x, *parameters.values())
+
+
+def _as_it_lies(theta: Tensor) -> bool:
+    """Whether the kernels may read a parameter of any strides."""
+    return theta.dtype is torch.float32 and type(theta) in (Tensor, nn.Parameter) and theta.is_cpu and not theta.is_neg()
+
+
+class _Strided:
+    """On the CPU, where float32 parameters run over one dimension of x at most."""
+
+    def __init__(self, x: Tensor, definition: Callable[..., Tensor], parameters: dict[str, Tensor], layout: Layout) -> None:  # noqa: ARG002
+        self.definition, self.layout, self.parameters = definition, layout, parameters
+        self.count = len(parameters["slopes"]) if "slopes" in parameters else 0
+
+    def _sites(self, parameters: dict[str, Tensor]) -> dict[str, int]:
+        """From the θ of a site to that of the next one; 0 where they share it."""
+        _, c, _, dims, _ = self.layout
+        if c == 1:
+            return dict.fromkeys(parameters, 0)
+        at = {name: dims[0] if name in LINES else dims[0] + 1 for name in parameters}
+        return {name: t.stride(at[name]) if t.shape[at[name]] == c else 0 for name, t in parameters.items()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, self.table = raw.strided_hinges_forward(x, self.layout, self.count, self.parameters, self._sites(self.parameters))
+        return y
+
+    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
+        found = {name: torch.empty_like(t) for name, t in self.parameters.items()}
+        gx = raw.strided_hinges_backward(x, g, self.layout, self.count, found, self._sites(found), self.table, need_x)
+        return gx, *found.values()
+
+    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        return self.definition(x, **dict(zip(self.parameters, parameters, strict=True)))
 
 
 @lru_cache(maxsize=128)

@@ -34,16 +34,19 @@ __all__ = [
     "series_backward",
     "series_forward",
     "series_input",
+    "sites_bumps_backward",
+    "sites_bumps_forward",
     "sites_rational_backward",
     "sites_rational_forward",
     "sites_series_backward",
     "sites_series_forward",
     "standardise",
     "standardised_backward",
+    "strided_hinges_backward",
+    "strided_hinges_forward",
 ]
 
 
-_has_cuda = torch.cuda.is_initialized
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -53,7 +56,7 @@ def by_device(function: _F) -> _F:
 
     @wraps(function)
     def run(x: Tensor, *arguments: Any) -> Any:
-        if _has_cuda():
+        if torch.cuda.is_initialized():
             for t in (t for a in arguments for t in (a if isinstance(a, tuple) else (a,))):
                 if isinstance(t, Tensor) and t.device != x.device:
                     raise RuntimeError(f"the parameters must be on the device of the input, {x.device}; got {t.device}")
@@ -269,6 +272,31 @@ def hinges_backward(x: Tensor, g: Tensor, layout: Layout, parameters: Tensor, in
     return gx, sums
 
 
+def _given(parameters: dict[str, Tensor], sites: dict[str, int]) -> list[Any]:
+    """What the kernels are told of each: where it lies, and the steps from site to site and from hinge to hinge."""
+    lines: list[Any] = [a for n in ("place", "left", "right", "height") for a in (parameters.get(n), sites.get(n, 0))]
+    hinges: list[Any] = [a for n in ("slopes", "places") if (t := parameters.get(n)) is not None for a in (t, sites[n], t.stride(0))]
+    return lines + (hinges or [None, 0, 0, None, 0, 0])
+
+
+def strided_hinges_forward(
+    x: Tensor, layout: Layout, count: int, parameters: dict[str, Tensor], sites: dict[str, int]
+) -> tuple[Tensor, bytearray]:
+    """:func:`hinges_forward` of parameters as they lie, by name, see :mod:`.hinges`; and the table that the backward pass reads."""
+    (n, c, s, _, _), y, table = layout, torch.empty_like(x), bytearray(4 * layout.c * (4 + 2 * count))
+    entries.strided_hinges_forward(x, y, DTYPES[x.dtype], n, c, s, count, *_given(parameters, sites), table, threads(x.numel()))
+    return y, table
+
+
+def strided_hinges_backward(
+    x: Tensor, g: Tensor, layout: Layout, count: int, gradients: dict[str, Tensor], sites: dict[str, int], table: bytearray, need_x: bool
+) -> Tensor | None:
+    """The gradient of x; those of the parameters are written."""
+    (n, c, s, _, _), gx = layout, torch.empty_like(x) if need_x else None
+    entries.strided_hinges_backward(x, g, gx, DTYPES[x.dtype], n, c, s, count, *_given(gradients, sites), table, threads(x.numel()))
+    return gx
+
+
 # -- Gaussians on a uniform grid: terms, spacing, width ------------------------------------------------------------------------------
 
 
@@ -305,3 +333,38 @@ def bumps_input(
     gx = torch.empty_like(x)
     entries.bumps_input(x, g, gx, *_head(x, layout), *grid, coef, center, rscale, line, threads(x.numel()))
     return gx
+
+
+def sites_bumps_forward(
+    x: Tensor, layout: Layout, grid: tuple[int, float, float], factor: float, weight: Tensor, bias: Tensor, center: Tensor, rscale: Tensor
+) -> tuple[Tensor, bytearray]:
+    """With factor·(bias, weight), rows as modules hold them, for coef; and the table that the backward pass reads."""
+    (n, c, s, _, _), (rows, terms), y = layout, weight.shape, torch.empty_like(x)
+    table = bytearray(4 * c * (terms + 1))
+    entries.sites_bumps_forward(
+        x, y, DTYPES[x.dtype], n, c, s, *grid, rows, factor, _position(layout), weight, bias, center, rscale, table, threads(x.numel()),
+    )  # fmt: skip
+    return y, table
+
+
+def sites_bumps_backward(
+    x: Tensor,
+    g: Tensor,
+    layout: Layout,
+    grid: tuple[int, float, float],
+    factor: float,
+    weight: Tensor,
+    bias: Tensor,
+    center: Tensor,
+    rscale: Tensor,
+    table: bytearray,
+    input_gradient: bool,
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """The gradients of x, weight and bias, of which the table is read."""
+    gx = torch.empty_like(x) if input_gradient else None
+    (n, c, s, _, _), gweight, gbias = layout, torch.empty_like(weight), torch.empty_like(bias)
+    entries.sites_bumps_backward(
+        x, g, gx, DTYPES[x.dtype], n, c, s, *grid, len(bias), factor, _position(layout), gweight, gbias, center, rscale, table,
+        threads(x.numel()),
+    )  # fmt: skip
+    return gx, gweight, gbias

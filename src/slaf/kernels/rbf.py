@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import Layout, place
+from .dispatch import Layout, on_gpu, place, readable
 from .fused import run
 from .normalized import QUIET, Fold, Folded, Measured
 from .recurrence import Recurrence
@@ -62,7 +62,9 @@ def bumps_fixed(
     layout = place(x, shape)
     if layout is None:
         return None
-    return run(_BumpsFixed(layout, grid, weight, bias, factor, center, rscale, shape, definition), x, weight, bias)
+    of_sites = weight.dtype is torch.float32 and x.is_cpu and not on_gpu(x) and readable(weight) and readable(bias)
+    kernel = _BumpsOfSites if of_sites else _BumpsFixed
+    return run(kernel(layout, grid, weight, bias, factor, center, rscale, shape, definition), x, weight, bias)
 
 
 def bumps(x: Tensor, grid: Grid, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor, definition: Definition) -> Tensor:
@@ -130,10 +132,14 @@ class _BumpsFixed:
     ) -> None:
         self.layout, self.grid, self.factor, self.shape, self.definition = layout, grid, factor, shape, definition
         self.repeat = 1 if len(weight) == 1 else layout.c // len(weight)
-        self.count, self.dtypes, self.map = len(weight), (weight.dtype, bias.dtype), (center, rscale)
-        rows = rows_table(self._rows(weight.detach(), bias.detach()), shape, layout)
+        self.parameters, self.map = (weight, bias), (center, rscale)
         mid, scale = (map_table(m, shape, layout, weight.device) for m in self.map)
-        self.tables = rows, mid, scale
+        self.map_tables = mid, scale
+        self._take(weight, bias)
+
+    def _take(self, weight: Tensor, bias: Tensor) -> None:
+        rows = rows_table(self._rows(weight.detach(), bias.detach()), self.shape, self.layout)
+        self.tables = rows, self.map_tables[0], self.map_tables[1]
 
     def _rows(self, weight: Tensor, bias: Tensor) -> Tensor:
         rows = self.factor * torch.cat([bias[:, None], weight], 1).to(torch.float64)  # a half type is not rounded again
@@ -144,14 +150,31 @@ class _BumpsFixed:
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         gx, sums, _ = raw.bumps_backward(x, g, self.layout, self.grid, *self.tables, need_x)
-        found = self.factor * by_row(sums, self.count, self.shape, self.layout)
-        return gx, found[:, 1:].to(self.dtypes[0]), found[:, 0].to(self.dtypes[1])
+        weight, bias = self.parameters
+        found = self.factor * by_row(sums, len(weight), self.shape, self.layout)
+        return gx, found[:, 1:].to(weight.dtype), found[:, 0].to(bias.dtype)
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
         return self.definition(x, self._rows(*parameters), *(self._broadcast(m, x) for m in self.map))
 
     def _broadcast(self, value: float | Tensor, x: Tensor) -> Tensor:
         return value.reshape(self.shape) if isinstance(value, Tensor) else x.new_tensor(value, dtype=torch.float64)
+
+
+class _BumpsOfSites(_BumpsFixed):
+    """On the CPU, of float32 parameters: one call each way."""
+
+    def _take(self, weight: Tensor, bias: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        (weight, bias), (mid, scale) = self.parameters, self.map_tables
+        y, self.table = raw.sites_bumps_forward(x, self.layout, self.grid, self.factor, weight, bias, mid, scale)
+        return y
+
+    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
+        (weight, bias), (mid, scale) = self.parameters, self.map_tables
+        return raw.sites_bumps_backward(x, g, self.layout, self.grid, self.factor, weight, bias, mid, scale, self.table, need_x)
 
 
 class _Bumps(Folded):

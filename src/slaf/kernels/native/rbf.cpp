@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "abi.hpp"
+#include "sites.hpp"
 
 namespace slaf {
 namespace {
@@ -84,4 +84,28 @@ SLAF_ENTRY(bumps_input, const void* x, const void* g, void* gx, int dtype, int64
   const Grid grid{terms, spacing, width};
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !gx || !coef || !line || !grid.good()) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) { run(set, 2, x, g, gx, dtype, n, c, s, grid, coef, center, rscale, line, threads); });
+}
+
+// As slaf_sites_series_forward: weights and biases as modules hold them. table: c·(terms + 1) floats, kept for backward.
+SLAF_ENTRY(sites_bumps_forward, const void* x, void* y, int dtype, int64_t n, int64_t c, int64_t s, int terms, double spacing, double width,
+           int64_t rows, double factor, const int64_t* position, const float* weight, const float* bias, const float* center,
+           const float* rscale, float* table, int threads) {
+  const Rows b = part(rows, 1, c, terms + 1, 0, position, factor), w = part(rows, terms, c, terms + 1, 1, position, factor);
+  if (!b.good() || terms < 1 || !weight || !bias || !table) return BAD_ARGUMENT;
+  b.to_table(bias, table), w.to_table(weight, table);
+  return slaf_bumps_forward(x, y, dtype, n, c, s, terms, spacing, width, table, center, rscale, threads);
+}
+
+SLAF_ENTRY(sites_bumps_backward, const void* x, const void* g, void* gx, int dtype, int64_t n, int64_t c, int64_t s, int terms,
+           double spacing, double width, int64_t rows, double factor, const int64_t* position, float* gweight, float* gbias,
+           const float* center, const float* rscale, const float* table, int threads) {
+  const Rows b = part(rows, 1, c, terms + 1, 0, position, factor), w = part(rows, terms, c, terms + 1, 1, position, factor);
+  if (!b.good() || terms < 1 || !gweight || !gbias || !table) return BAD_ARGUMENT;
+  return guarded([&](const Kernels&) {
+    std::vector<double> sums(c * (terms + 1)), slopes(2 * c);
+    const int status = slaf_bumps_backward(x, g, gx, dtype, n, c, s, terms, spacing, width, table, center, rscale, sums.data(),
+                                           slopes.data(), threads);
+    if (status == OK) b.from_sums(sums.data(), gbias), w.from_sums(sums.data(), gweight);
+    return status;
+  });
 }
