@@ -53,6 +53,12 @@ def test_what_evonorm_costs_is_measured_beside_its_formula(run) -> None:
         assert row in told
 
 
+def test_what_folded_forms_cost_is_measured_beside_their_definitions(run) -> None:
+    told = run(_load("folded"))
+    for row in ("piecewise_linear, 1000", "polynomial, degree 15", "int8", "by channel", "definition, and backward"):
+        assert row in told
+
+
 def test_a_neural_field_is_fitted_by_both_decoders(run) -> None:
     told = run(_load("neural_field"))
     for row in ("32 Gaussian units", "611", "ReLU 32-32-32", "2,499"):

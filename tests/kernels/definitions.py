@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from definitions_bumps import BUMPS
+from definitions_folded import FOLDED
 from definitions_layers import EVONORM, POLYNORM
 from definitions_pointwise import HINGES, PIECES
 from entry import STATISTICAL, UNIT, Kernel
@@ -180,6 +181,7 @@ KERNELS: dict[str, Kernel] = {
     "normalised terms": _with_statistics("batch", ("identity", "identity", "affine", "batch")),
     **PIECES,
     **HINGES,
+    **FOLDED,
     **BUMPS,
     **POLYNORM,
     **EVONORM,

@@ -33,6 +33,7 @@ class Kernel(NamedTuple):
         loose: whether y alone is compared where x is not finite, and NaN and infinities count alike: in the gradient of coefficients the
             definition has 0·∞ or ∞ - ∞ where the kernel adds no such term.
         one_dtype: whether θ must have the dtype of x; then its gradients by channel are rounded before a group adds them.
+        make: of what ``slaf.make`` does not make, (spec, case) → the module.
         takes: (module, x) → whether the kernel runs, not silently the definition: torch's own sums vary with the number of threads.
     """
 
@@ -48,6 +49,7 @@ class Kernel(NamedTuple):
     arguments: Callable[[Case], tuple[str, dict[str, Any]]] = lambda case: (f"share={case.share}", case.sharing())
     loose: bool = False
     one_dtype: bool = False
+    make: Callable[[str, Case], Any] | None = None
     takes: Callable[[Any, Tensor], bool] = lambda act, x: True  # noqa: ARG005
 
 

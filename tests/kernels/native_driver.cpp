@@ -3,12 +3,14 @@
 #include "../../src/slaf/kernels/native/abi.cpp"
 #include "../../src/slaf/kernels/native/norm_act.cpp"
 #include "../../src/slaf/kernels/native/rbf.cpp"
+#include "../../src/slaf/kernels/native/folded_abi.cpp"
 #include "../../src/slaf/kernels/native/hinges_abi.cpp"
 #include "../../src/slaf/kernels/native/pieces_abi.cpp"
 #include "../../src/slaf/kernels/native/sites.cpp"
 #include "../../src/slaf/kernels/native/standardised.cpp"
 #include "../../src/slaf/kernels/native/normalised.cpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <random>
@@ -130,6 +132,46 @@ struct Run {
                                        nullptr, 0, nullptr, 0, gslopes.data(), 1, k.c, gplaces.data(), 0, 1, table.data(), k.threads));
     keep(k, y);
     for (const std::vector<float>& t : {glines, gslopes, gplace, gplaces}) keep({t.begin(), t.end()});
+  }
+
+  void folded(const Case& k, int kind, int degree, int slots) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    std::vector<char> y(x.size());
+    const int64_t count = 3;
+    const int buckets = kind ? 0 : 64;
+    std::vector<float> breaks = numbers(slots), index(k.c), forms;
+    std::sort(breaks.begin(), breaks.end());
+    std::vector<int32_t> first(buckets);
+    const float start = -1.0f, step = buckets / 2.0f;
+    int steps = 0, most = 0;
+    for (int b = 0; b < buckets; ++b) {
+      const auto before = [&](int bucket) {
+        return (int)std::count_if(breaks.begin() + 1, breaks.end(), [&](float v) { return std::min((v - start) * step, buckets - 1.0f) < (float)bucket; });
+      };
+      first[b] = before(b), most = std::max(most, (b + 1 < buckets ? before(b + 1) : slots - 1) - first[b]);
+    }
+    while (1 << steps <= most) ++steps;
+    for (int64_t i = 0; i < count; ++i) {
+      const float head[] = {-0.9f, 0.8f, 0.5f, 0.0f, kind == 2 ? 3.0f : kind ? 0.1f : start, kind == 2 ? 0.01f : kind ? 0.9f : step, 0.0f, 0.0f};
+      forms.insert(forms.end(), head, head + 8);
+      if (kind == 0) {
+        if (slots <= MAX_FOLDED_TREE)  // in the order of the leaves below: the k-th of a level of l is at (2(k - l) + 1)·slots/2l
+          for (int n = 0, l = 1; n < slots; ++n) l = n >= 2 * l ? 2 * l : l, forms.push_back(n ? breaks[(2 * (n - l) + 1) * (slots / (2 * l))] : 0.0f);
+        const size_t at = forms.size();
+        forms.resize(at + buckets);
+        memcpy(&forms[at], first.data(), 4 * first.size());
+        forms.insert(forms.end(), breaks.begin() + 1, breaks.end());
+        forms.resize(forms.size() + 1 + ((size_t)1 << steps), INFINITY);
+      }
+      const std::vector<float> rest = numbers(kind == 0 ? (size_t)slots * (2 * degree + 2) : kind == 1 ? 2 * degree + 1 : 256);
+      forms.insert(forms.end(), rest.begin(), rest.end());
+    }
+    for (int64_t i = 0; i < k.c; ++i) index[i] = (float)(i % count);
+    for (const char* by : {(const char*)nullptr, g.data()}) {
+      check(slaf_folded(x.data(), by, y.data(), k.dtype, k.n, k.c, k.s, kind, degree, slots, buckets, steps, count, (int64_t)forms.size() / count,
+                        forms.data(), index.data(), k.threads));
+      keep(k, y);
+    }
   }
 
   // The same numbers as (n, c, s) and, if ``last``, as (n, s, c).
@@ -271,6 +313,9 @@ std::vector<double> everything(const Case& k) {
   for (int degree : {1, 2, 3, 5}) run.pieces(k, degree, 1), run.pieces(k, degree, 17), run.pieces(k, degree, 40);
   run.pieces(k, 1, 32), run.pieces(k, 3, 16);
   for (int count : {0, 3, 64}) run.hinges(k, count);
+  for (int slots : {16, 32, 64, 128, 200})
+    for (int degree : {1, 2, 3, 6}) run.folded(k, 0, degree, slots);
+  run.folded(k, 1, 1, 0), run.folded(k, 1, 24, 0), run.folded(k, 2, 0, 0);
   for (bool last : {false, true}) run.norm_act(k, last, 1), run.norm_act(k, last, k.c);
   for (int terms : {1, 5, 8, 11, 18}) run.bumps(k, terms);
   for (int64_t rows : {(int64_t)1, k.c})

@@ -118,11 +118,16 @@ def reduced(mask: Tensor, theta: Tensor, act: Any) -> Tensor:
     return (count > 0).reshape(-1, *(1,) * (theta.dim() - 1)).expand(theta.shape)
 
 
+def made(kernel: Kernel, case: Case, spec: str) -> nn.Module:
+    """By ``slaf.make``."""
+    more, context = kernel.arguments(case)
+    return slaf.make(f"{spec[:-1]}, {more})", **context)
+
+
 def check(kernel: Kernel, case: Case, spec: str) -> None:
     """What every kernel owes."""
     torch.manual_seed(case.seed)
-    more, context = kernel.arguments(case)
-    act: Any = slaf.make(f"{spec[:-1]}, {more})", **context).train(case.training)
+    act: Any = (kernel.make(spec, case) if kernel.make else made(kernel, case, spec)).train(case.training)
     if not prod(case.size) and act.normalizes:  # an empty batch has no statistics
         act.eval()
     with torch.no_grad():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slaf.core import Activation, Facts, SlafError
 from slaf.core.quadrature import standard_normal_nodes
+from slaf.kernels.folded import Derived, Ends, Forms, folded, on_pieces, on_series
 from slaf.kernels.series import series, working_dtype
 
 from .enclosures import ChebyshevForm, FoldedForm, PowerForm
@@ -22,7 +24,26 @@ Common = tuple[str, tuple[float, float], str, tuple[float, float]]
 """What was folded, the interval, the behaviour outside, and the slopes of the lines there."""
 
 
-class Folded(Activation):
+class OnKernels(nn.Module):
+    """A module of fixed buffers on an ``interval``, with something ``outside``, from which the kernels' numbers are made once."""
+
+    interval: tuple[float, float]
+    outside: str
+
+    def _forms(self) -> Forms | None:
+        """What the kernels read; ``None`` where none does."""
+        raise NotImplementedError
+
+    def _for_kernels(self) -> Forms | None:
+        derived = self.__dict__.get("_derived") or self.__dict__.setdefault("_derived", Derived())
+        return derived(tuple(b for b in self._buffers.values() if b is not None), self._forms)
+
+    def _with_ends(self, slopes: Tensor) -> Ends:
+        low, high = (-math.inf, math.inf) if self.outside == "extrapolate" else self.interval
+        return Ends(low, high, slopes)
+
+
+class Folded(OnKernels, Activation):
     """An activation replaced by a cheap form on an interval.
 
     Attributes:
@@ -89,6 +110,13 @@ class Folded(Activation):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
+        y = folded(x, self._for_kernels, (1,) * x.dim(), self._defined)
+        return self._defined(x) if y is None else y
+
+    def _ends(self) -> Ends:
+        return self._with_ends(torch.tensor([self.slopes]))
+
+    def _defined(self, x: Tensor) -> Tensor:
         wide = x.to(working_dtype(x.dtype))
         if self.outside == "extrapolate":
             return self.inside(wide).to(x.dtype)
@@ -199,6 +227,11 @@ class FoldedPolynomial(Folded):
         u = x * self.rscale if self.center == 0 else (x - self.center) * self.rscale
         return series(u, c, None, None, CHEBYSHEV)
 
+    def _forms(self) -> Forms | None:
+        if self.outside == "extrapolate":  # a series has kernels of its own
+            return None
+        return on_series(self._ends(), self.coefficients[None], self.center, self.rscale, CHEBYSHEV)
+
     def form_of(self) -> ChebyshevForm:
         return ChebyshevForm(self.interval, self.center, self.rscale, self.coefficients.detach().cpu().double())
 
@@ -291,6 +324,9 @@ class FoldedPieces(Folded):
         for row in c[:-1].flip(0):
             y = t * y + row[piece]  # in this order the memory format of x is kept
         return y
+
+    def _forms(self) -> Forms | None:
+        return on_pieces(self._ends(), self.breaks[None], self.center[None], self.coefficients[:, None])
 
     def form_of(self) -> PowerForm:
         breaks, center, coefficients = (t.detach().cpu().double() for t in (self.breaks, self.center, self.coefficients))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from slaf.core import Facts, SlafError
+from slaf.kernels.folded import Forms, coded
 from slaf.kernels.series import working_dtype
 
 from .enclosures import PowerForm
@@ -60,7 +61,11 @@ class FoldedTable(Folded):
         q = torch.round(x.detach().to(torch.float32).nan_to_num(nan=0.0) / self.input_scale) + self.input_zero
         return q.clamp(-128, 127).to(torch.int64) + 128
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forms(self) -> Forms | None:
+        values = (self.table.to(torch.float32) - self.output_zero) * self.output_scale
+        return coded(self._ends(), values[None], self.input_scale, self.input_zero)
+
+    def _defined(self, x: Tensor) -> Tensor:
         code = self.table[self._index(x)].to(working_dtype(x.dtype))
         # what is added is 0, but keeps NaN and the graph to x
         return ((code - self.output_zero) * self.output_scale).to(x.dtype) + 0 * x.clamp(*self.interval)

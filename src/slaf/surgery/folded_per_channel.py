@@ -11,10 +11,11 @@ from torch import Tensor
 from slaf.core import Activation, Facts, Sharing, SlafError
 from slaf.core.elementwise import spread_over_sites
 from slaf.core.sharing import broadcast
-from slaf.fit.folded import Folded, FoldedPieces, FoldedPolynomial
+from slaf.fit.folded import Folded, FoldedPieces, FoldedPolynomial, OnKernels
 from slaf.fit.piecewise import CHEBYSHEV
 from slaf.fit.proof import Proof
 from slaf.fit.tables import FoldedTable
+from slaf.kernels.folded import Forms, coded, folded, on_pieces, on_series
 from slaf.kernels.series import series, working_dtype
 
 from .frozen import Fixed
@@ -22,13 +23,16 @@ from .frozen import Fixed
 __all__ = ["FoldedPerChannel", "per_channel"]
 
 
-class FoldedPerChannel(Fixed, Activation):
+class FoldedPerChannel(OnKernels, Fixed, Activation):
     """Folded forms of one kind over one interval, stacked: channel or unit i uses form ``index[i]``.
 
     Args:
         forms: of the same kind, interval and behaviour outside.
         index: (sites,), which form a site uses.
         sharing: which elements of the input are a site.
+
+    Raises:
+        SlafError: ``index`` has another number of entries than there are sites.
 
     Attributes:
         interval: (low, high), where the bounds hold.
@@ -45,6 +49,8 @@ class FoldedPerChannel(Fixed, Activation):
 
     def __init__(self, forms: Sequence[Folded], index: Tensor, sharing: Sharing) -> None:
         super().__init__()
+        if len(index) != sharing.sites:
+            raise SlafError(f"index must have {sharing.sites} entries, one for every channel or unit; got {len(index)}")
         first = forms[0]
         self.of, self.form, self.interval, self.outside, self.sharing = first.of, first.form, first.interval, first.outside, sharing
         self.proofs: tuple[Proof, ...] = tuple(f.proof for f in forms)
@@ -102,6 +108,10 @@ class FoldedPerChannel(Fixed, Activation):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
+        y = folded(x, self._for_kernels, self.sharing.shape(x, self.sharing.sites), self._defined)
+        return self._defined(x) if y is None else y
+
+    def _defined(self, x: Tensor) -> Tensor:
         shape = self.sharing.shape(x, self.sharing.sites)
         z = x.to(working_dtype(x.dtype))
         if self.outside == "extrapolate":
@@ -166,6 +176,11 @@ class _Polynomials(FoldedPerChannel):
         u = x * self.rscale if self.center == 0 else (x - self.center) * self.rscale
         return series(u, broadcast(self.coefficients[self.index], shape).to(x.dtype), None, None, CHEBYSHEV)
 
+    def _forms(self) -> Forms | None:
+        if self.outside == "extrapolate":  # a series has kernels of its own
+            return None
+        return on_series(self._with_ends(self.slopes), self.coefficients, self.center, self.rscale, CHEBYSHEV, self.index)
+
     def _at(self, number: int, common: Any) -> Folded:
         return FoldedPolynomial(common, self.coefficients[number, : self.sizes[number] + 1], self.center, self.rscale)
 
@@ -209,6 +224,9 @@ class _Pieces(FoldedPerChannel):
         own = 1 if self.sharing.share != "unit" else len(self.sharing.num_features or (1,))
         return first <= dim < first + own
 
+    def _forms(self) -> Forms | None:
+        return on_pieces(self._with_ends(self.slopes), self.breaks, self.center, self.coefficients, self.index)
+
     def _at(self, number: int, common: Any) -> Folded:
         count = self.sizes[number]
         breaks = torch.cat([self.breaks[number, :count], self.breaks[number, -1:]])
@@ -231,7 +249,11 @@ class _Tables(FoldedPerChannel):
             output_zero=torch.tensor([f.output_zero for f in forms]),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _forms(self) -> Forms | None:
+        values = (self.table.to(torch.float32) - self.output_zero[:, None]) * self.output_scale[:, None]
+        return coded(self._with_ends(self.slopes), values, self.input_scale, self.input_zero, self.index)
+
+    def _defined(self, x: Tensor) -> Tensor:
         shape = self.sharing.shape(x, self.sharing.sites)
         q = torch.round(x.detach().to(torch.float32).nan_to_num(nan=0.0) / self.input_scale) + self.input_zero
         entry = q.clamp(-128, 127).to(torch.int64) + 128 + (self.index * self.table.shape[1]).reshape(shape)

@@ -103,6 +103,26 @@ struct Elementwise {
   bool writes;
 };
 
+constexpr int MAX_FOLDED_DEGREE = 24, MAX_FOLDED_PIECES = 1 << 16;
+constexpr int MAX_FOLDED_TREE = 128;  // slots of the largest tables that are looked up by permutations: 16, 32, 64 and this
+
+// How a folded form is stored, see folded.hpp: its degree; the slots of a table, a piece each; how many buckets there are, and the steps
+// of a search in one.
+struct FoldedShape {
+  int degree, slots, buckets, steps;
+};
+
+// Numbers that are there to find the piece: a tree of few breaks; then the buckets' table and the breaks in order.
+constexpr int64_t folded_tree(const FoldedShape& f) { return f.slots <= MAX_FOLDED_TREE ? f.slots : 0; }
+constexpr int64_t folded_search(const FoldedShape& f) { return folded_tree(f) + f.buckets + f.slots + ((int64_t)1 << f.steps); }
+
+// Values at x, or, reading g, the gradient of x.
+typedef void FoldedRow(const float* x, const float* g, float* out, int64_t n, const float* form, const FoldedShape& shape);
+
+struct FoldedKernels {
+  FoldedRow *value, *gradient;
+};
+
 constexpr int KAN_BATCH = 256;  // samples of one pass over the inputs, at most
 // Of a small grid few samples at a time, so that what they need stays in L1; of a large one more, which share its coefficients.
 constexpr int kan_tile(int64_t cells) { return cells > 32 ? KAN_BATCH : KAN_BATCH / 2; }
@@ -133,6 +153,8 @@ struct Kernels {
   Elementwise gate[3], quotient[3];        // of norm_act: forward, sums, gradient of x
   Elementwise bumps[3][3];                 // by terms: 8, 11, any; forward, backward, gradient of x
   KanKernels kan[MAX_KAN_DEGREE];          // by degree 1, 2, 3
+  FoldedKernels folded_pieces[4][5];       // by degree 1, 2, 3, any; 16, 32, 64, 128 slots, any number
+  FoldedKernels folded_series, folded_codes;
   void (*widen[2])(const uint16_t* from, float* to, int64_t n);   // bfloat16, float16
   void (*narrow[2])(const float* from, uint16_t* to, int64_t n);
 };

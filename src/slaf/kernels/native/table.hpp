@@ -1,6 +1,7 @@
 // The table of one instruction set; included by kernels_<set>.cpp, which sets SLAF_LANES, SLAF_NAME,
 // SLAF_TABLE and SLAF_UNROLLED.
 #pragma once
+#include "folded.hpp"
 #include "hinges.hpp"
 #include "kan.hpp"
 #include "kernels.hpp"
@@ -69,6 +70,19 @@ constexpr slaf::HingesKernels hinges_kernels() {
   return {hinges_row_forward<S>, hinges_column_forward<S>, hinges_row_backward<S>, hinges_column_backward<S>};
 }
 
+template <int D, int SLOTS>
+constexpr slaf::FoldedKernels folded_pieces_kernels() {
+  return {folded_row<WithEnds<OnPieces<D, SLOTS, false>, false>>, folded_row<WithEnds<OnPieces<D, SLOTS, true>, true>>};
+}
+
+template <int D, int I = 0>
+void fill_folded(slaf::FoldedKernels* out) {
+  constexpr int MOST = W >= 16 ? slaf::MAX_FOLDED_TREE : W >= 8 ? 64 : 0;  // beyond, reading single numbers from memory is quicker
+  constexpr int SLOTS = (16 << I) <= MOST ? 16 << I : 0;
+  out[I] = folded_pieces_kernels<D, SLOTS>();
+  if constexpr ((16 << I) <= slaf::MAX_FOLDED_TREE) fill_folded<D, I + 1>(out);
+}
+
 struct Filled : slaf::Kernels {
   Filled() : slaf::Kernels{} {
     name = SLAF_NAME;
@@ -91,6 +105,12 @@ struct Filled : slaf::Kernels {
     gate[0] = elementwise<GateForward>(), gate[1] = elementwise<GateSums>(), gate[2] = elementwise<GateInput>();
     quotient[0] = elementwise<QuotientForward>(), quotient[1] = elementwise<QuotientSums>(), quotient[2] = elementwise<QuotientInput>();
     kan[0] = {kan_forward<1>, kan_backward<1>}, kan[1] = {kan_forward<2>, kan_backward<2>}, kan[2] = {kan_forward<3>, kan_backward<3>};
+    fill_folded<1>(folded_pieces[0]);
+    fill_folded<2>(folded_pieces[1]);
+    fill_folded<3>(folded_pieces[2]);
+    fill_folded<ANY>(folded_pieces[3]);
+    folded_series = {folded_row<WithEnds<OnSeries<false>, false>>, folded_row<WithEnds<OnSeries<true>, true>>};
+    folded_codes = {folded_row<OnCodes<false>>, folded_row<OnCodes<true>>};
     widen[0] = widen_bfloat16, widen[1] = widen_float16;
     narrow[0] = narrow_bfloat16, narrow[1] = narrow_float16;
   }
