@@ -56,6 +56,32 @@ def test_values_and_all_gradients(case):
     near(*found, x.dtype, 2e-5, terms=max(1.0, float(w.abs().sum())))
 
 
+def test_parameters_of_any_strides_and_shapes_beside_each_other():
+    torch.manual_seed(0)
+    x, w = 2 * torch.randn(37, 6), torch.randn(37, 6)
+    base = {"left": torch.randn(1, 12), "right": torch.randn(1, 1), "place": torch.randn(1, 6), "height": torch.randn(1, 1)}
+    base |= {"slopes": torch.randn(6, 3), "places": torch.randn(3, 1, 1)}
+    views = {"left": lambda t: t[:, ::2], "right": lambda t: t.expand(1, 6), "slopes": lambda t: t.T.reshape(3, 1, 6)}
+    found = []
+    for wide in (False, True):
+        leaf, *own = ((t.double() if wide else t.clone()).requires_grad_() for t in (x, *base.values()))
+        parameters = {n: views.get(n, lambda t: t)(t) for n, t in zip(base, own, strict=True)}
+        with use("auto" if wide else "native"):
+            y = formula(leaf, **parameters) if wide else hinged(leaf, formula, **parameters)
+        found.append((y, *torch.autograd.grad(y, [leaf, *own], w.to(y.dtype))))
+    near(*found, x.dtype, 2e-5, terms=float(w.abs().sum()))
+
+
+@pytest.mark.parametrize("slope", [0.0, -0.0])
+def test_a_learned_slope_of_zero_is_one(slope):
+    """0·∞ is NaN, which a line that is not there never gives."""
+    act, x = slaf.make("prelu", num_channels=2), torch.tensor([[-torch.inf, -1.0], [3.0, torch.nan]])
+    torch.nn.init.constant_(act.weight, slope)
+    with use("native"):
+        y = act(x)
+    assert y.isnan().tolist() == [[True, False], [False, True]]
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_prelu_is_torchs_at_every_special_value(isa):
     native.force_isa(isa)

@@ -1,4 +1,5 @@
 // The entries of two lines and hinges.
+#include <stdint.h>
 #include <string.h>
 
 #include "abi.hpp"
@@ -40,15 +41,19 @@ struct Theta {
   T& operator()(int64_t k, int64_t j) const { return at[k * site + j * term]; }
 };
 
-// -0 stands for what is not there, see hinges.hpp. By its bits: the compiler may take zeros for equal.
-float learned(float v) {
+// -0 stands for what is not there, see hinges.hpp. In integers throughout: the compiler takes zeros for equal.
+void put_learned(float v, float* to) {
   uint32_t bits;
   memcpy(&bits, &v, 4);
-  return bits == 0x80000000u ? 0.0f : v;
+  if (bits == 0x80000000u) bits = 0;
+  memcpy(to, &bits, 4);
 }
 
 void put(const Theta<const float>& from, float absent, int64_t c, int width, float* to) {
-  for (int64_t k = 0; k < c; ++k) to[k * width] = from.at ? learned(from(k, 0)) : absent;
+  for (int64_t k = 0; k < c; ++k) {
+    if (from.at) put_learned(from(k, 0), to + k * width);
+    else to[k * width] = absent;
+  }
 }
 
 void put_hinges(const Theta<const float>& from, int64_t c, int count, int width, float* to) {
