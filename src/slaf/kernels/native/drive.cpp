@@ -120,7 +120,6 @@ void run_row(const Access& a, int64_t offset, int64_t n, const float* parameters
 
 std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s) {
   const Pass& p = a.p;
-  const int64_t pitch = p.pitch ? p.pitch : c * s;
   const int64_t pieces = up(s, TILE), fit = std::max<int64_t>(1, TILE / s);
   const int64_t enough = up(SUMS_SHARE * p.sums, s);  // samples a tile, so that the sums take little memory beside them
   const int64_t samples = std::min(n, std::max(enough, fit >= c ? fit / c : up(1024, s))), channels = std::min(c, std::max<int64_t>(1, fit / samples));
@@ -132,7 +131,7 @@ std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s)
     const int64_t start = piece * TILE, length = std::min(TILE, s - start);
     for (int64_t i = nt * samples; i < std::min(n, (nt + 1) * samples); ++i)
       for (int64_t k = ct * channels; k < std::min(c, (ct + 1) * channels); ++k)
-        run_row(a, i * pitch + k * s + start, length, p.rows.data() + k * p.width, partial.data() + ((nt * pieces + piece) * c + k) * p.sums,
+        run_row(a, (i * c + k) * s + start, length, p.rows.data() + k * p.width, partial.data() + ((nt * pieces + piece) * c + k) * p.sums,
                 buffers);
   });
   return added(std::move(partial), n_tiles * pieces, c * p.sums);
@@ -324,7 +323,7 @@ std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64
 
 std::vector<double> drive(const Pass& p, const Kernels& kernels) {
   const Access a{p, kernels};
-  if (p.c == 1 && p.pitch == 0) return drive_rows(a, 1, 1, p.n * p.s);
+  if (p.c == 1) return drive_rows(a, 1, 1, p.n * p.s);
   if (p.rowwise && p.s < LONG_ROW) return drive_collected(a, p.n, p.c, p.s);
   if (p.s >= SHORT_ROW) return drive_rows(a, p.n, p.c, p.s);
   return drive_columns(a, columns_of(p.n, p.c, p.s));

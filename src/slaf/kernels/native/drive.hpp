@@ -19,7 +19,6 @@ struct Pass {
   void* out;      // null where not wanted
   int dtype;
   int64_t n, c, s;
-  int64_t pitch = 0;  // elements from sample to sample, where these are some channels of a tensor; only for s of SHORT_ROW or more
   int threads;
   std::vector<float> rows;
   int width;

@@ -1,7 +1,6 @@
 // A series whose terms are standardised by the statistics of a training batch, see fold.hpp: one call forward, one backward.
-//
-// A tensor that no cache holds is taken a few channels at a time, so that they are still near when they are read again: for the moments,
-// then for the output; for the sums, then for the gradient of the input.
+// Every pass is over the whole tensor, as it lies in memory: a few channels at a time would be near when they are read again, but took up
+// to twice as long, whatever the tensor's size, for hardware prefetches along memory.
 #include <atomic>
 
 #include "batch.hpp"
@@ -13,10 +12,6 @@
 namespace slaf {
 namespace {
 
-constexpr int64_t BEYOND = 1 << 22;   // elements of such a tensor; of a smaller one the strides of a few channels cost more than they save
-constexpr int64_t NEARBY = 1 << 16;   // elements of a few channels
-constexpr int64_t LONG_RUN = 2048;    // of a sample that are taken together, at least: hardware prefetches along them
-constexpr int64_t MANY = 8;           // fewer parts are not worth a thread each, and every pass has all threads
 constexpr int64_t TOGETHER = 64;      // sites that are folded by one thread
 
 // A tensor, and of g and the output what there is.
@@ -26,41 +21,14 @@ struct Tensors {
   Extent extent;
   int64_t c() const { return extent.c; }
   double share() const { return (double)(extent.n * extent.s); }
-  int64_t bytes(int64_t channel) const { return channel * extent.s * (extent.dtype ? 2 : 4); }
-  const void* from(const void* base, int64_t channel) const { return base ? static_cast<const char*>(base) + bytes(channel) : nullptr; }
 };
-
-// Channels first … last - 1.
-struct Part {
-  const Tensors& whole;
-  int64_t first, last;
-  int threads;
-
-  Extent extent() const {
-    const Extent& e = whole.extent;
-    return {e.dtype, e.n, last - first, e.s, threads, last - first == e.c ? 0 : e.c * e.s};
-  }
-  const void* x() const { return whole.from(whole.x, first); }
-  const void* g() const { return whole.from(whole.g, first); }
-  void* out() const { return const_cast<void*>(whole.from(whole.out, first)); }
-};
-
-// body(part) for all channels; how they are divided depends on the shape alone, and with it what is summed in which order.
-template <class F>
-void by_parts(const Tensors& w, F body) {
-  const Extent& e = w.extent;
-  const int64_t width = std::max(NEARBY / (e.n * e.s), (LONG_RUN + e.s - 1) / e.s), parts = (e.c + width - 1) / width;
-  if (e.n * e.c * e.s < BEYOND || e.s < SHORT_ROW || parts < MANY) return body(Part{w, 0, e.c, e.threads});
-  parallel(parts, e.threads, e.threads, [&](int64_t i) { body(Part{w, i * width, std::min(e.c, (i + 1) * width), 1}); });
-}
 
 // step(first, last) for runs of sites.
 template <class F>
-void by_sites(const Part& part, F step) {
-  const int64_t runs = (part.last - part.first + TOGETHER - 1) / TOGETHER;
-  parallel(runs, part.threads, part.threads, [&](int64_t i) {
-    const int64_t first = part.first + i * TOGETHER;
-    step(first, std::min(part.last, first + TOGETHER));
+void by_sites(const Tensors& of, F step) {
+  parallel((of.c() + TOGETHER - 1) / TOGETHER, of.extent.threads, of.extent.threads, [&](int64_t i) {
+    const int64_t first = i * TOGETHER;
+    step(first, std::min(of.c(), first + TOGETHER));
   });
 }
 
@@ -131,7 +99,6 @@ struct Normalising {
   float* table;
   State state;
   Next &next_inputs, &next_terms;
-  std::atomic<bool>& inaccurate;
 
   float* middle() const { return table + rows.c * rows.width; }
   float* scale() const { return middle() + rows.c; }
@@ -153,13 +120,11 @@ struct Normalising {
     middle()[k] = (float)center, scale()[k] = (float)(settings.unit / std);
   }
 
-  void measure(const Part& part) const {
+  void measure(const Tensors& of) const {
     const int count = 2 * settings.degree;
-    const double share = part.whole.share();
-    const std::vector<double> sums =
-        run_moments(set, part.extent(), part.x(), settings.family, count, middle() + part.first, scale() + part.first);
-    for (int64_t k = part.first; k < part.last; ++k)
-      for (int j = 0; j < count; ++j) state.t(k)[j] = sums[(k - part.first) * count + j] / share;
+    const std::vector<double> sums = run_moments(set, of.extent, of.x, settings.family, count, middle(), scale());
+    for (int64_t k = 0; k < of.c(); ++k)
+      for (int j = 0; j < count; ++j) state.t(k)[j] = sums[k * count + j] / of.share();
   }
 
   // What the terms are of: the input standardised by the new statistics, or as it is.
@@ -173,12 +138,12 @@ struct Normalising {
   }
 
   // Takes the moments again, where the terms are series of one coefficient.
-  void measure_terms(const Part& part) const {
-    for (int64_t k = part.first; k < part.last; ++k) {
+  void measure_terms(const Tensors& of) const {
+    for (int64_t k = 0; k < of.c(); ++k) {
       Home& h = state.home(k);
       h.middle = middle()[k] = map() ? (float)h.center : 0.0f, h.scale = scale()[k] = map() ? (float)h.rscale : 1.0f;
     }
-    measure(part);
+    measure(of);
   }
 
   // Whether no coefficients of the terms cancelled.
@@ -212,30 +177,26 @@ struct Normalising {
     return exact;
   }
 
-  bool fold(const Part& part) const {
+  bool fold(const Tensors& of) const {
     std::atomic<bool> exact{true};
-    by_sites(part, [&](int64_t first, int64_t last) {
+    by_sites(of, [&](int64_t first, int64_t last) {
       if (!fold(first, last)) exact = false;
     });
     return exact;
   }
 
-  void operator()(const Part& part) const {
-    for (int64_t k = part.first; k < part.last; ++k) home(k);
-    measure(part);
-    for (int64_t k = part.first; k < part.last; ++k) {
-      if (!about && !accurate(settings.family, state.t(k)[0], state.t(k)[1], settings.unit)) {
-        inaccurate = true;
-        return;
-      }
+  // Whether the moments held their digits.
+  bool operator()(const Tensors& of) const {
+    for (int64_t k = 0; k < of.c(); ++k) home(k);
+    measure(of);
+    for (int64_t k = 0; k < of.c(); ++k) {
+      if (!about && !accurate(settings.family, state.t(k)[0], state.t(k)[1], settings.unit)) return false;
       if (map()) standardise(k);
       else state.home(k) = {middle()[k], scale()[k], 0, 0, 0, 0};
     }
-    if (!fold(part)) measure_terms(part), fold(part);
-    const Settings& of = settings;
-    if (inaccurate) return;
-    run_forward(set, part.extent(), part.x(), part.out(),
-                {of.family, of.degree, table + part.first * (of.degree + 1), middle() + part.first, scale() + part.first});
+    if (!fold(of)) measure_terms(of), fold(of);
+    run_forward(set, of.extent, of.x, of.out, {settings.family, settings.degree, table, middle(), scale()});
+    return true;
   }
 };
 
@@ -289,17 +250,16 @@ struct Differentiating {
     for (int j = 0; j < count; ++j) q[j] = (float)(d[j] * scale);
   }
 
-  void operator()(const Part& part) const {
+  void operator()(const Tensors& of) const {
     const int degree = settings.degree;
-    const float *middle = table + part.whole.c() * (degree + 1) + part.first, *scale = middle + part.whole.c();
-    const Series series{settings.family, degree, table + part.first * (degree + 1), middle, scale};
-    const std::vector<double> sums = run_backward(set, part.extent(), part.x(), part.g(), nullptr, series);
-    std::vector<float> q(part.out() ? (part.last - part.first) * 2 * degree : 0);
-    by_sites(part, [&](int64_t first, int64_t last) {
-      const int64_t skip = first - part.first;
-      adjoint(first, last, part.whole.share(), &sums[skip * (degree + 1)], q.empty() ? nullptr : &q[skip * 2 * degree]);
+    const float *middle = table + of.c() * (degree + 1), *scale = middle + of.c();
+    const Series series{settings.family, degree, table, middle, scale};
+    const std::vector<double> sums = run_backward(set, of.extent, of.x, of.g, nullptr, series);
+    std::vector<float> q(of.out ? of.c() * 2 * degree : 0);
+    by_sites(of, [&](int64_t first, int64_t last) {
+      adjoint(first, last, of.share(), &sums[first * (degree + 1)], q.empty() ? nullptr : &q[first * 2 * degree]);
     });
-    if (!q.empty()) run_input(set, part.extent(), part.x(), part.g(), part.out(), series, 2 * degree - 1, q.data());
+    if (!q.empty()) run_input(set, of.extent, of.x, of.g, of.out, series, 2 * degree - 1, q.data());
   }
 };
 
@@ -336,10 +296,8 @@ SLAF_ENTRY(normalise, const void* x, void* y, int dtype, int64_t n, int64_t c, i
     const Settings settings{family, degree, unit, renorm != 0};
     const std::vector<int64_t> site_of = inverse(position, c);
     Next next_inputs(map ? c : 0, 1), next_terms(c, degree);
-    std::atomic<bool> inaccurate{false};
-    const Normalising run{set, settings, inputs, terms, site_of, r, weight, bias, about, table, {state, degree}, next_inputs, next_terms, inaccurate};
-    by_parts(Tensors{x, nullptr, y, {dtype, n, c, s, threads}}, run);
-    if (inaccurate) return INACCURATE;
+    const Normalising run{set, settings, inputs, terms, site_of, r, weight, bias, about, table, {state, degree}, next_inputs, next_terms};
+    if (!run(Tensors{x, nullptr, y, {dtype, n, c, s, threads}})) return INACCURATE;
     next_inputs.keep(inputs), next_terms.keep(terms);
     return OK;
   });
@@ -356,7 +314,7 @@ SLAF_ENTRY(normalised_backward, const void* x, const void* g, void* gx, int dtyp
     std::vector<double> gradients(c * (degree + 1));
     const Settings settings{family, degree, 1.0, false};
     const Differentiating run{set, settings, map != 0, eps, table, {const_cast<double*>(state), degree}, gradients.data()};
-    by_parts(Tensors{x, g, gx, {dtype, n, c, s, threads}}, run);
+    run(Tensors{x, g, gx, {dtype, n, c, s, threads}});
     b.from_sums(gradients.data(), gbias), w.from_sums(gradients.data(), gweight);
     return OK;
   });

@@ -1,4 +1,4 @@
-// A series, its gradients and its moments as passes over a tensor, or over some of its channels.
+// A series, its gradients and its moments as passes over a tensor.
 #pragma once
 #include <string.h>
 
@@ -80,12 +80,11 @@ inline const SeriesKernels* series_kernel(const Kernels& set, int family, int de
   return &set.series[family][degree <= set.unrolled ? degree : set.unrolled + 1];
 }
 
-// A tensor (n, c, s), or c channels of one: then its samples lie ``pitch`` elements apart.
+// A tensor (n, c, s).
 struct Extent {
   int dtype;
   int64_t n, c, s;
   int threads;
-  int64_t pitch = 0;
 };
 
 // By channel: coef (c, degree + 1), center and rscale (c), null for 0 and 1.
@@ -98,7 +97,6 @@ template <class P>
 P pass_along(const Extent& e, const void* x, const void* g, void* out, int width) {
   P p;
   describe(p, x, g, out, e.dtype, e.n, e.c, e.s, e.threads, width);
-  p.pitch = e.pitch;
   return p;
 }
 
