@@ -15,6 +15,7 @@ from slaf.kernels.standardised import Kept, standardised
 from slaf.kernels.terms import KeptTerms, normalised_terms
 
 from .fused_fold import BatchFold, mean_and_var
+from .own import own
 from .statistics import InputStatistics, Running, TermStatistics
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     if act.term_statistics is not None or act.gate is not None or act.mixing is not None or act.squash != "none":
         return None
     center = rscale = None
-    weight, bias = _parameters(act)
+    weight, bias = own(act, "weight", "bias")
     if act.input_statistics is not None:
         center, rscale = act.input_statistics.frozen()
         center, rscale = center.float(), (rscale * (act.basis.half_width / act.input_scale)).float()
@@ -64,7 +65,8 @@ def _standardised(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputSta
         return BatchFold(measured, inputs, running, None, unit, factor, _repeat(act))
 
     recurrence = act.basis.recurrence  # type: ignore[attr-defined]
-    return standardised(x, *_parameters(act), factor, shape, _kept(inputs), unit, recurrence, fold)
+    weight, bias = own(act, "weight", "bias")
+    return standardised(x, weight, bias, factor, shape, _kept(inputs), unit, recurrence, fold)
 
 
 def _kept(inputs: InputStatistics) -> Kept:
@@ -83,7 +85,7 @@ def _counted(running: Running) -> tuple[Tensor, Tensor, Tensor, float, bool]:
 def _with_terms(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStatistics | None, terms: TermStatistics) -> Tensor | None:
     unit, factor, repeat = unit_of(act), act.coefficient_scale, _repeat(act)
     if act.gate is None:
-        weight, bias = _parameters(act)
+        weight, bias = own(act, "weight", "bias")
     else:
         weight, bias = act.coefficients()
         factor, repeat = 1.0, 1
@@ -97,12 +99,6 @@ def _with_terms(act: SLAF, x: Tensor, shape: tuple[int, ...], inputs: InputStati
     by_input = None if inputs is None else _kept(inputs)
     recurrence = act.basis.recurrence  # type: ignore[attr-defined]
     return normalised_terms(x, weight, bias, factor, shape, kept, by_input, unit, recurrence, fold)
-
-
-def _parameters(act: SLAF) -> tuple[Tensor, Tensor]:
-    """Weight and bias past the module's __getattr__, which takes as long as a check."""
-    found = act._parameters.get("weight"), act._parameters.get("bias")
-    return (act.weight, act.bias) if found[0] is None or found[1] is None else found  # type: ignore[return-value]
 
 
 def _repeat(act: SLAF) -> int:

@@ -19,6 +19,7 @@ from slaf.kernels.dispatch import dense
 from slaf.kernels.rational import rational
 
 from .family import Family, register
+from .own import own
 from .rational_evaluate import denominator as denominator_at
 from .rational_evaluate import quotient, reach
 from .rational_points import pole_distance, slope_points, stationary_points
@@ -168,7 +169,7 @@ class Rational(ByKernel, Family):
 
     @compiled
     def forward(self, x: Tensor) -> Tensor:
-        x, numerator, denominator = dense(x), self.numerator, self.denominator
+        x, (numerator, denominator) = dense(x), own(self, "numerator", "denominator")
         shape = self.sharing.shape(x, self.sharing.sites)  # raises where x does not fit
         y = rational(x, numerator, denominator, self.form, self.degrees[1], shape, self._defined)
         return self._defined(x, numerator, denominator) if y is None else y
