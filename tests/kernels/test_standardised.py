@@ -58,6 +58,18 @@ def test_one_call_is_the_composition(spec, memory, taken, monkeypatch):
         torch.testing.assert_close(dict(one.named_buffers()), dict(other.named_buffers()), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_one_call_takes_a_module_of_a_half_type(dtype, taken, monkeypatch):
+    one = made("slaf(basis=power, degree=5)").to(dtype)
+    other = copy.deepcopy(one)
+    x = torch.randn(64, 6, 4, 5).to(dtype)
+    y, grads = trained(one, x, torch.ones_like(x))
+    assert taken[-1] is not None
+    assert [t.dtype for t in (y, *grads)] == [dtype] * 4
+    monkeypatch.setattr(fused, "_standardised", lambda *_: None)
+    torch.testing.assert_close((y, grads), trained(other, x, torch.ones_like(x)))
+
+
 @pytest.mark.parametrize("spec", ["slaf", "slaf(share=group, groups=2, input=batch, basis=power, degree=3)"])
 def test_its_gradients_are_differentiable(spec, taken, monkeypatch):
     """As those of the composition, and under ``input=batch`` as a difference of its values in float64 says."""

@@ -63,6 +63,8 @@ def standardised(
             running statistics that it was standardised by.
     """
     mean, var, batches = kept[:3]
+    if weight.dtype in (torch.bfloat16, torch.float16):
+        weight, bias = weight.float(), bias.float()
     if not x.is_cpu or not all(map(plain, (weight, bias, mean, var))) or not batches.is_cpu or batches.dtype is not torch.int64:
         return None
     if not weight.dtype is bias.dtype is mean.dtype is var.dtype is torch.float32:
