@@ -247,9 +247,9 @@ class _Session:
             if isinstance(error, SlafError):
                 return error
         error = failures[min(failures)]
+        if self.place is not None:  # all that failed: that a trial began may not have been heard before it took its worker with it
+            return self.place.explain(error, self.names(failures))
         begun = failures.keys() & self.running
-        if self.place is not None:
-            return self.place.explain(error, self.names(begun or failures))
         during = f" while these ran: {self.names(begun)}" if begun else ""
         what = (
             "a worker process died, perhaps for want of memory"
