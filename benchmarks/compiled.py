@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import statistics
 import sys
 import time
@@ -28,10 +27,10 @@ from torch import Tensor, nn
 from slaf.kernels import compiled, use
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _speed.allocator import start_warm
 from _speed.cases import OURS, build
 from _speed.measure import Contender, compare, contender, interval, saved_bytes
 
-WARM = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_TOP_PAD_": str(2**30)}
 NAMES = "power_5,power_9,rational,piecewise_linear,spline,bspline,rbf,apl,slaf,power_5_batch,evonorm_s0"
 SHAPES = {"4d": (32, 64, 32, 32), "2d": (8192, 1024), "small": (32, 64)}
 TINY = {"4d": (2, 8, 16, 16), "2d": (4, 8), "small": (3, 8)}
@@ -57,9 +56,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="for each row")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, without Inductor")
     given = parser.parse_args()
-    if not given.quick and any(os.environ.get(k) != v for k, v in WARM.items()):
-        os.environ.update(WARM)
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # glibc reads them when a process starts
+    if not given.quick:
+        start_warm()
     torch.set_num_threads(given.threads)
     compiled.LEAST = 1
     for which in given.shapes.split(","):

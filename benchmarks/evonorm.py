@@ -11,7 +11,6 @@ Every sample stands beside a fresh one of BatchNorm2d + SiLU; shown are the medi
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -23,9 +22,9 @@ from torch import Tensor, nn
 import slaf
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _speed.allocator import start_warm
 from _speed.measure import compare, contender, interval, saved_bytes
 
-WARM = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_TOP_PAD_": str(2**30)}
 GROUPS, EPS = 32, 1e-5
 
 
@@ -57,9 +56,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="tiny shapes")
     given = parser.parse_args()
-    if not given.quick and any(os.environ.get(k) != v for k, v in WARM.items()):
-        os.environ.update(WARM)
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # glibc reads them when a process starts
+    if not given.quick:
+        start_warm()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     shape = (2, 64, 2, 2) if given.quick else (32, 64, 32, 32)

@@ -11,7 +11,6 @@ The allocator is kept warm. Forward alone runs under ``torch.no_grad()``.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -29,9 +28,9 @@ from slaf.kernels import use
 from slaf.surgery.folded_per_channel import per_channel
 
 sys.path.insert(0, str(Path(__file__).parent))
+from _speed.allocator import start_warm
 from _speed.measure import Contender, compare, interval
 
-WARM = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_TOP_PAD_": str(2**30)}
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "piecewise_linear, 32": ("piecewise_linear", {}),
     "piecewise_linear, 1000": ("piecewise_linear", {"pieces": 1000}),
@@ -55,9 +54,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="tiny shapes")
     given = parser.parse_args()
-    if not given.quick and any(os.environ.get(k) != v for k, v in WARM.items()):
-        os.environ.update(WARM)
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # glibc reads them when a process starts
+    if not given.quick:
+        start_warm()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     shape = (2, 64, 2, 2) if given.quick else (32, 64, 32, 32)

@@ -36,7 +36,9 @@ from torch import Tensor, nn
 
 from slaf.layers import KANLinear
 
-WARM = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_TOP_PAD_": str(2**30)}
+sys.path.insert(0, str(Path(__file__).parent))
+from _speed.allocator import WARM
+
 SHAPES = [(64, 64, 1024), (784, 64, 256)]
 COLUMNS = 8
 SLOW = "pykan"

@@ -35,18 +35,13 @@ from typing import Any
 
 import torch
 
+from _speed.allocator import WARM
 from _speed.cases import PEERS, TABLES, Table, goals_of
 from _speed.network import images, train
 from _speed.report import goals_missed, network_text, table_text
 from _speed.worker import measured
 
 HERE = Path(__file__).parent
-WARM = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-    "MALLOC_TOP_PAD_": str(2**30),
-}
-"""With these glibc neither maps large tensors at each call nor gives their memory back."""
 NAMES = (*(t.name for t in TABLES), "network")
 
 
