@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ class Elementwise(Activation):
     function: Callable[..., Tensor]
     claims: Facts
     can_inplace = False
+    kernel: ClassVar[Callable[..., Tensor | None] | None] = None
 
     def __init__(
         self,
@@ -97,6 +98,8 @@ class Elementwise(Activation):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kernel is not None and (y := self.kernel(x)) is not None:
+            return y
         values = self.parameters_at(x)
         if self.inplace:
             values["inplace"] = True
@@ -154,12 +157,15 @@ def spread_over_sites(z: Tensor, sharing: Sharing) -> Tensor:
     return z.reshape(-1, *(1,) * (before - 1 + len(own))).expand(-1, *(1,) * (before - 1), *own)  # type: ignore[arg-type, misc]
 
 
-def activation(facts: Facts, inplace: bool = False) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+def activation(
+    facts: Facts, inplace: bool = False, kernel: Callable[[Elementwise, Tensor], Tensor | None] | None = None
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register ``f(x, **params)`` under ``facts.name``; the function itself stays usable (and is ``slaf.functional.<name>``).
 
     Args:
         facts: the claims.
         inplace: the function takes ``inplace=`` and can honour it.
+        kernel: (module, x) → f(x) by a shorter way, or ``None`` where there is none.
 
     Example::
 
@@ -178,6 +184,7 @@ def activation(facts: Facts, inplace: bool = False) -> Callable[[Callable[..., T
                 "claims": facts,
                 "function": staticmethod(function),
                 "can_inplace": inplace,
+                "kernel": kernel,
                 "__doc__": function.__doc__,
                 "__module__": function.__module__,
                 "__reduce_ex__": _reduce,

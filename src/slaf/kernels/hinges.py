@@ -17,7 +17,7 @@ from .dispatch import Layout, on_gpu, place
 from .fused import run
 from .tables import columns, spread
 
-__all__ = ["hinged"]
+__all__ = ["hinged", "hinged_by_site"]
 
 MAX_HINGES = 64
 LINES = {"place": 0.0, "left": 0.0, "right": 1.0, "height": 0.0}
@@ -40,8 +40,24 @@ def hinged(x: Tensor, definition: Callable[..., Tensor], **parameters: Tensor) -
     if layout is None or ("slopes" in parameters and len(parameters["slopes"]) > MAX_HINGES):
         return None
     strided = x.is_cpu and not on_gpu(x) and len(layout.dims) < 2 and all(map(_as_it_lies, parameters.values()))
-    kernel = (_Strided if strided else _Hinged)(x, definition, parameters, layout)
+    kernel = _Strided(definition, parameters, layout, _along) if strided else _Hinged(x, definition, parameters, layout)
     return run(kernel, x, *parameters.values())
+
+
+def hinged_by_site(x: Tensor, shape: tuple[int, ...], definition: Callable[..., Tensor], **parameters: Tensor) -> Tensor | None:
+    """:func:`hinged` of parameters as modules hold them: a view of each takes as long as the kernel; ``None`` where that is to be asked.
+
+    Args:
+        shape: in which one entry per site broadcasts against x.
+        definition, parameters: as there, but (count,) and (count, S) for the slopes and places; count is 1 or the number of sites.
+    """
+    count = next(iter(parameters.values())).shape[0]
+    if torch.compiler.is_compiling() or not x.is_cpu or on_gpu(x) or not all(map(_as_it_lies, parameters.values())):
+        return None
+    layout = place(x, shape if count > 1 else (1,) * x.dim())
+    if layout is None or len(layout.dims) > 1 or count not in (1, layout.c):
+        return None
+    return run(_Strided(definition, parameters, layout, _rows), x, *parameters.values())
 
 
 def _as_it_lies(theta: Tensor) -> bool:
@@ -49,28 +65,44 @@ def _as_it_lies(theta: Tensor) -> bool:
     return theta.dtype is torch.float32 and type(theta) in (Tensor, nn.Parameter) and theta.is_cpu and not theta.is_neg()
 
 
+Steps = dict[str, tuple[int, int]]
+"""By name, from the number of a site to that of the next one, 0 where they share it, and from that of a hinge to the next one's."""
+
+
+def _along(parameters: dict[str, Tensor], layout: Layout) -> Steps:
+    """Of parameters that broadcast against x."""
+    if layout.c == 1:
+        return {name: (0, t.stride(0)) for name, t in parameters.items()}
+    at = {name: layout.dims[0] if name in LINES else layout.dims[0] + 1 for name in parameters}
+    return {name: (t.stride(at[name]) if t.shape[at[name]] == layout.c else 0, t.stride(0)) for name, t in parameters.items()}
+
+
+def _rows(parameters: dict[str, Tensor], layout: Layout) -> Steps:  # noqa: ARG001 - as of _along
+    """Of parameters as modules hold them."""
+    return {name: (t.stride(0) if t.shape[0] > 1 else 0, t.stride(-1)) for name, t in parameters.items()}
+
+
 class _Strided:
     """On the CPU, where float32 parameters run over one dimension of x at most."""
 
-    def __init__(self, x: Tensor, definition: Callable[..., Tensor], parameters: dict[str, Tensor], layout: Layout) -> None:  # noqa: ARG002
-        self.definition, self.layout, self.parameters = definition, layout, parameters
-        self.count = len(parameters["slopes"]) if "slopes" in parameters else 0
-
-    def _sites(self, parameters: dict[str, Tensor]) -> dict[str, int]:
-        """From the θ of a site to that of the next one; 0 where they share it."""
-        _, c, _, dims, _ = self.layout
-        if c == 1:
-            return dict.fromkeys(parameters, 0)
-        at = {name: dims[0] if name in LINES else dims[0] + 1 for name in parameters}
-        return {name: t.stride(at[name]) if t.shape[at[name]] == c else 0 for name, t in parameters.items()}
+    def __init__(
+        self,
+        definition: Callable[..., Tensor],
+        parameters: dict[str, Tensor],
+        layout: Layout,
+        steps: Callable[[dict[str, Tensor], Layout], Steps],
+    ) -> None:
+        self.definition, self.layout, self.parameters, self.steps = definition, layout, parameters, steps
+        slopes = parameters.get("slopes")
+        self.count = 0 if slopes is None else slopes.shape[1 if steps is _rows else 0]
 
     def forward(self, x: Tensor) -> Tensor:
-        y, self.table = raw.strided_hinges_forward(x, self.layout, self.count, self.parameters, self._sites(self.parameters))
+        y, self.table = raw.strided_hinges_forward(x, self.layout, self.count, self.parameters, self.steps(self.parameters, self.layout))
         return y
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         found = {name: torch.empty_like(t) for name, t in self.parameters.items()}
-        gx = raw.strided_hinges_backward(x, g, self.layout, self.count, found, self._sites(found), self.table, need_x)
+        gx = raw.strided_hinges_backward(x, g, self.layout, self.count, found, self.steps(found, self.layout), self.table, need_x)
         return gx, *found.values()
 
     def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import Layout, place
+from .dispatch import Layout, on_gpu, place, readable
 from .fused import run
 from .tables import by_row, map_table, rows_table
 
@@ -29,7 +29,7 @@ class Cells(NamedTuple):
 
     Attributes:
         degree: of the pieces.
-        matrix: (K, (cells + 2)·(degree + 1)), float64: θ @ matrix are the c_k, piece by piece.
+        matrix: (K, (cells + 2)·(degree + 1)), float64: θ @ matrix are the c_k, piece by piece; one tensor for each grid.
         center, rscale: numbers, or one for every site, float64.
     """
 
@@ -44,22 +44,31 @@ class Cells(NamedTuple):
 
 
 def piecewise(
-    x: Tensor, theta: Tensor, cells: Cells, repeat: int, shape: tuple[int, ...], definition: Callable[[Tensor, Tensor], Tensor]
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    factor: float,
+    cells: Cells,
+    shape: tuple[int, ...],
+    definition: Callable[..., Tensor],
 ) -> Tensor | None:
-    """The functions of θ at ``x``, in its dtype; ``None`` where the definition must run.
+    """The functions of θ = factor·(bias, weight), or without a bias factor·weight, at ``x``, in its dtype; ``None`` where the definition
+    must run.
 
     Args:
-        theta: (count, K), each row for ``repeat`` sites, or one for all.
+        weight, bias: (count, …) and (count,); each of their rows serves sites / count sites in a run.
         shape: in which one entry per site broadcasts against x.
-        definition: (x, θ) → y in plain torch, for what the kernels do not do.
+        definition: (x, weight) or (x, weight, bias) → y in plain torch, for what the kernels do not do.
     """
     if torch.compiler.is_compiling() or not (1 <= cells.degree <= MAX_DEGREE and 1 <= cells.cells <= MAX_CELLS):
         return None
-    by_site = len(theta) > 1 or isinstance(cells.center, Tensor) or isinstance(cells.rscale, Tensor)
+    by_site = weight.shape[0] > 1 or isinstance(cells.center, Tensor) or isinstance(cells.rscale, Tensor)
     layout = place(x, shape if by_site else (1,) * x.dim())
-    if layout is None or (len(theta) * repeat not in (1, layout.c)):
+    if layout is None or layout.c % weight.shape[0]:
         return None
-    return run(_Piecewise(theta, cells, repeat, shape, definition, layout), x, theta)
+    of_sites = weight.dtype is torch.float32 and x.is_cpu and not on_gpu(x) and readable(weight) and readable(bias)
+    kernel = (_PiecesOfSites if of_sites else _Pieces)(weight, bias, factor, cells, shape, definition, layout)
+    return run(kernel, x, weight) if bias is None else run(kernel, x, weight, bias)
 
 
 def value_on_pieces(coefficients: Sequence[Tensor], t: Tensor) -> Tensor:
@@ -84,6 +93,14 @@ def _copied(matrix: Tensor, device: torch.device) -> Tensor:
     return matrix.to(device)
 
 
+@lru_cache(maxsize=128)
+def _sparse(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """By column: where the entries begin that are not 0, and the last ones end; their rows; their values."""
+    columns, rows = matrix.T.nonzero(as_tuple=True)
+    starts = torch.searchsorted(columns, torch.arange(matrix.shape[1] + 1, device="cpu"))
+    return starts.to(torch.int32), rows.to(torch.int32), matrix[rows, columns]
+
+
 def _adjoint(sums: Tensor, matrix: Tensor) -> Tensor:
     """sums @ matrix.T, where 0 in the matrix is no term, also times infinity; but on a GPU nobody looks, since that would wait for it."""
     found = sums @ matrix.T
@@ -92,30 +109,52 @@ def _adjoint(sums: Tensor, matrix: Tensor) -> Tensor:
     return found
 
 
-class _Piecewise:
+class _Pieces:
     def __init__(
         self,
-        theta: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        factor: float,
         cells: Cells,
-        repeat: int,
         shape: tuple[int, ...],
-        definition: Callable[[Tensor, Tensor], Tensor],
+        definition: Callable[..., Tensor],
         layout: Layout,
     ) -> None:
-        matrix = cells.matrix if theta.is_cpu else _copied(cells.matrix, theta.device)
-        self.degree, self.matrix, self.shape, self.definition, self.layout = cells.degree, matrix, shape, definition, layout
-        self.count, self.dtype = len(theta), theta.dtype
+        self.degree, self.factor, self.shape, self.defined, self.layout = cells.degree, factor, shape, definition, layout
+        self.parameters, device = (weight, bias), weight.device
+        self.center, self.rscale = (map_table(m, shape, layout, device) for m in (cells.center, cells.rscale))
+        self._take(cells)
+
+    def _take(self, cells: Cells) -> None:
+        weight, bias = self.parameters
+        self.matrix = cells.matrix if weight.is_cpu else _copied(cells.matrix, weight.device)
         with torch.no_grad():
-            rows = theta.detach().to(torch.float64) @ self.matrix
-            self.table = rows_table(rows.repeat_interleave(repeat, 0) if repeat > 1 else rows, shape, layout)
-            self.center, self.rscale = (map_table(m, shape, layout, theta.device) for m in (cells.center, cells.rscale))
+            theta = weight if bias is None else torch.cat([bias[:, None], weight], 1)
+            rows, repeat = self.factor * theta.to(torch.float64) @ self.matrix, self.layout.c // len(weight)
+            self.table = rows_table(rows.repeat_interleave(repeat, 0) if 1 < len(weight) < self.layout.c else rows, self.shape, self.layout)
 
     def forward(self, x: Tensor) -> Tensor:
         return raw.pieces_forward(x, self.layout, self.degree, self.table, self.center, self.rscale)
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
         gx, sums = raw.pieces_backward(x, g, self.layout, self.degree, self.table, self.center, self.rscale, need_x)
-        return gx, _adjoint(by_row(sums, self.count, self.shape, self.layout), self.matrix).to(self.dtype)
+        weight, bias = self.parameters
+        found = self.factor * _adjoint(by_row(sums, len(weight), self.shape, self.layout), self.matrix)
+        if bias is None:
+            return gx, found.to(weight.dtype)
+        return gx, found[:, 1:].to(weight.dtype), found[:, 0].to(bias.dtype)
 
-    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        return self.definition(x, *parameters)
+
+class _PiecesOfSites(_Pieces):
+    """On the CPU, of float32 parameters: one call each way."""
+
+    def _take(self, cells: Cells) -> None:
+        self.about = self.layout, self.degree, self.factor, *self.parameters, _sparse(cells.matrix), self.center, self.rscale
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, self.numbers = raw.sites_pieces_forward(x, *self.about)
+        return y
+
+    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
+        found = raw.sites_pieces_backward(x, g, *self.about, self.numbers, need_x)
+        return found if self.parameters[1] is not None else found[:2]

@@ -36,6 +36,8 @@ __all__ = [
     "series_input",
     "sites_bumps_backward",
     "sites_bumps_forward",
+    "sites_pieces_backward",
+    "sites_pieces_forward",
     "sites_rational_backward",
     "sites_rational_forward",
     "sites_series_backward",
@@ -254,6 +256,56 @@ def pieces_backward(
     return gx, sums
 
 
+def sites_pieces_forward(
+    x: Tensor,
+    layout: Layout,
+    degree: int,
+    factor: float,
+    weight: Tensor,
+    bias: Tensor | None,
+    matrix: tuple[Tensor, Tensor, Tensor],
+    center: Tensor,
+    rscale: Tensor,
+) -> tuple[Tensor, bytearray]:
+    """:func:`pieces_forward` with θ = factor·(bias, weight) times a sparse matrix for the table; and that, for the backward pass.
+
+    ``matrix``: where the entries of each of the table's numbers begin, their rows, and their values.
+    """
+    (n, c, s, _, _), (rows, columns), y, numbers = layout, weight.shape, torch.empty_like(x), matrix[0].shape[0] - 1
+    table = bytearray(4 * c * numbers)
+    entries.sites_pieces_forward(
+        x, y, DTYPES[x.dtype], n, c, s, degree, numbers // (degree + 1) - 2, rows, columns, factor, _position(layout), weight, bias,
+        *matrix, center, rscale, table, threads(x.numel()),
+    )  # fmt: skip
+    return y, table
+
+
+def sites_pieces_backward(
+    x: Tensor,
+    g: Tensor,
+    layout: Layout,
+    degree: int,
+    factor: float,
+    weight: Tensor,
+    bias: Tensor | None,
+    matrix: tuple[Tensor, Tensor, Tensor],
+    center: Tensor,
+    rscale: Tensor,
+    table: bytearray,
+    input_gradient: bool,
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """The gradients of x, weight and bias, of which the table is read."""
+    gx, gweight, gbias = torch.empty_like(x) if input_gradient else None, torch.empty_like(weight), None
+    if bias is not None:
+        gbias = torch.empty_like(bias)
+    (n, c, s, _, _), (rows, columns) = layout, weight.shape
+    entries.sites_pieces_backward(
+        x, g, gx, DTYPES[x.dtype], n, c, s, degree, (matrix[0].shape[0] - 1) // (degree + 1) - 2, rows, columns, factor, _position(layout),
+        gweight, gbias, *matrix, center, rscale, table, threads(x.numel()),
+    )  # fmt: skip
+    return gx, gweight, gbias
+
+
 @by_device
 def hinges_forward(x: Tensor, layout: Layout, parameters: Tensor) -> Tensor:
     """Two lines and hinges: ``parameters`` (c, 4 + 2·hinges), see :mod:`.hinges`."""
@@ -272,28 +324,36 @@ def hinges_backward(x: Tensor, g: Tensor, layout: Layout, parameters: Tensor, in
     return gx, sums
 
 
-def _given(parameters: dict[str, Tensor], sites: dict[str, int]) -> list[Any]:
+def _given(parameters: dict[str, Tensor], steps: dict[str, tuple[int, int]]) -> list[Any]:
     """What the kernels are told of each: where it lies, and the steps from site to site and from hinge to hinge."""
-    lines: list[Any] = [a for n in ("place", "left", "right", "height") for a in (parameters.get(n), sites.get(n, 0))]
-    hinges: list[Any] = [a for n in ("slopes", "places") if (t := parameters.get(n)) is not None for a in (t, sites[n], t.stride(0))]
-    return lines + (hinges or [None, 0, 0, None, 0, 0])
+    lines: list[Any] = [a for n in ("place", "left", "right", "height") for a in (parameters.get(n), steps[n][0] if n in steps else 0)]
+    if "slopes" not in parameters:
+        return [*lines, None, 0, 0, None, 0, 0]
+    return [*lines, parameters["slopes"], *steps["slopes"], parameters["places"], *steps["places"]]
 
 
 def strided_hinges_forward(
-    x: Tensor, layout: Layout, count: int, parameters: dict[str, Tensor], sites: dict[str, int]
+    x: Tensor, layout: Layout, count: int, parameters: dict[str, Tensor], steps: dict[str, tuple[int, int]]
 ) -> tuple[Tensor, bytearray]:
     """:func:`hinges_forward` of parameters as they lie, by name, see :mod:`.hinges`; and the table that the backward pass reads."""
     (n, c, s, _, _), y, table = layout, torch.empty_like(x), bytearray(4 * layout.c * (4 + 2 * count))
-    entries.strided_hinges_forward(x, y, DTYPES[x.dtype], n, c, s, count, *_given(parameters, sites), table, threads(x.numel()))
+    entries.strided_hinges_forward(x, y, DTYPES[x.dtype], n, c, s, count, *_given(parameters, steps), table, threads(x.numel()))
     return y, table
 
 
 def strided_hinges_backward(
-    x: Tensor, g: Tensor, layout: Layout, count: int, gradients: dict[str, Tensor], sites: dict[str, int], table: bytearray, need_x: bool
+    x: Tensor,
+    g: Tensor,
+    layout: Layout,
+    count: int,
+    gradients: dict[str, Tensor],
+    steps: dict[str, tuple[int, int]],
+    table: bytearray,
+    need_x: bool,
 ) -> Tensor | None:
     """The gradient of x; those of the parameters are written."""
     (n, c, s, _, _), gx = layout, torch.empty_like(x) if need_x else None
-    entries.strided_hinges_backward(x, g, gx, DTYPES[x.dtype], n, c, s, count, *_given(gradients, sites), table, threads(x.numel()))
+    entries.strided_hinges_backward(x, g, gx, DTYPES[x.dtype], n, c, s, count, *_given(gradients, steps), table, threads(x.numel()))
     return gx
 
 
@@ -364,7 +424,7 @@ def sites_bumps_backward(
     gx = torch.empty_like(x) if input_gradient else None
     (n, c, s, _, _), gweight, gbias = layout, torch.empty_like(weight), torch.empty_like(bias)
     entries.sites_bumps_backward(
-        x, g, gx, DTYPES[x.dtype], n, c, s, *grid, len(bias), factor, _position(layout), gweight, gbias, center, rscale, table,
+        x, g, gx, DTYPES[x.dtype], n, c, s, *grid, bias.shape[0], factor, _position(layout), gweight, gbias, center, rscale, table,
         threads(x.numel()),
     )  # fmt: skip
     return gx, gweight, gbias

@@ -131,10 +131,10 @@ class _BumpsFixed:
         definition: Definition,
     ) -> None:
         self.layout, self.grid, self.factor, self.shape, self.definition = layout, grid, factor, shape, definition
-        self.repeat = 1 if len(weight) == 1 else layout.c // len(weight)
+        self.repeat = 1 if weight.shape[0] == 1 else layout.c // weight.shape[0]
         self.parameters, self.map = (weight, bias), (center, rscale)
-        mid, scale = (map_table(m, shape, layout, weight.device) for m in self.map)
-        self.map_tables = mid, scale
+        device = weight.device
+        self.map_tables = map_table(center, shape, layout, device), map_table(rscale, shape, layout, device)
         self._take(weight, bias)
 
     def _take(self, weight: Tensor, bias: Tensor) -> None:

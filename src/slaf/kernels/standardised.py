@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import raw
-from .dispatch import Layout, plain
+from .dispatch import Layout, readable
 from .fused import run
 from .normalized import Fold, Measured, composed, polynomial
 from .recurrence import Recurrence
@@ -65,9 +65,7 @@ def standardised(
     mean, var, batches = kept[:3]
     if weight.dtype in (torch.bfloat16, torch.float16):
         weight, bias = weight.float(), bias.float()
-    if not x.is_cpu or not all(map(plain, (weight, bias, mean, var))) or not batches.is_cpu or batches.dtype is not torch.int64:
-        return None
-    if not weight.dtype is bias.dtype is mean.dtype is var.dtype is torch.float32:
+    if not x.is_cpu or not all(map(readable, (weight, bias, mean, var))) or not batches.is_cpu or batches.dtype is not torch.int64:
         return None
     found = native_place(x, weight.shape[1], recurrence, shape)
     if found is None or found[0].c != mean.shape[0] or mean.is_inference() or var.is_inference() or batches.is_inference():

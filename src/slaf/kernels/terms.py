@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import raw_terms
-from .dispatch import Layout, on_gpu, plain
+from .dispatch import Layout, on_gpu, readable
 from .fused import run
 from .normalized import Fold, Measured, composed, own_map, polynomial
 from .recurrence import Recurrence
@@ -71,7 +71,7 @@ def normalised_terms(
     """
     kept = [t for statistics in (terms, inputs) if statistics is not None for t in statistics[:3]]
     floats = [weight, bias, *kept[:2], *kept[3:5]]
-    if on_gpu(x) or not all(t.dtype is torch.float32 and plain(t) for t in floats):
+    if on_gpu(x) or not all(map(readable, floats)):
         return None
     if any(t.is_inference() for t in kept) or not all(t.is_cpu and t.dtype is torch.int64 for t in kept[2::3]):
         return None

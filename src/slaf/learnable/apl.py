@@ -12,9 +12,10 @@ from slaf.core import Facts, Paper, SlafError, Spec
 from slaf.fit import Normal
 from slaf.kernels.compiled import ByKernel, compiled
 from slaf.kernels.dispatch import dense, transformed
-from slaf.kernels.hinges import hinged
+from slaf.kernels.hinges import hinged, hinged_by_site
 
 from .family import Family, register
+from .own import own
 from .piecewise import second_moment
 from .spline_fit import Target, solve, target_values
 from .statistics import small_dtype
@@ -96,11 +97,23 @@ class APL(ByKernel, Family):
     @compiled
     def forward(self, x: Tensor) -> Tensor:
         x = dense(x)
+        y = None if transformed() else self._by_site(x)
+        if y is not None:
+            return y
         # of float32, so that the gradients of channels that share θ are added before they are rounded to a half type
         slopes, places = (p if p.dtype == torch.float64 else p.float() for p in (self.slopes, self.places))
         parameters = {"slopes": self.per_element(slopes, x), "places": self.per_element(places, x)}
         y = None if transformed() else hinged(x, _defined, **parameters)
         return _defined(x, **parameters) if y is None else y
+
+    def _by_site(self, x: Tensor) -> Tensor | None:
+        """y, where a kernel takes the parameters as they are."""
+
+        def definition(x: Tensor, **parameters: Tensor) -> Tensor:
+            return _defined(x, **{name: self.per_element(p, x) for name, p in parameters.items()})
+
+        slopes, places = own(self, "slopes", "places")
+        return hinged_by_site(x, self.sharing.shape(x, self.sharing.sites), definition, slopes=slopes, places=places)
 
     def antiderivative(self, x: Tensor) -> Tensor:
         """F(x) = ∫₀ˣ f = max(0, x)²/2 + Σ_s a_s (max(0, b_s)² - max(0, b_s - x)²)/2."""

@@ -107,7 +107,7 @@ def _repeat(act: SLAF) -> int:
 
 def unit_of(act: SLAF) -> float:
     """u over (x - mean)/std: what a standardised input is multiplied by before the polynomial."""
-    return 1.0 if act.input_statistics is None else act.basis.half_width / act.input_scale / _shrink(act)
+    return 1.0 if act.input == "identity" else act.basis.half_width / act.input_scale / _shrink(act)
 
 
 def _shrink(act: SLAF) -> float:

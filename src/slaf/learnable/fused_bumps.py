@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from slaf.bases import Basis
 from slaf.bases.gaussian import uniform_centres
 from slaf.bases.rbf import RBF
 from slaf.core.sharing import broadcast
@@ -16,6 +18,7 @@ from slaf.kernels.series import standardize, working_dtype
 
 from .fused import measured_batch, unit_of
 from .fused_fold import BatchFold, mean_and_var
+from .own import own
 
 if TYPE_CHECKING:
     from .slaf import SLAF
@@ -25,20 +28,30 @@ __all__ = ["evaluated", "grid_of", "with_map"]
 
 def grid_of(act: SLAF) -> Grid | None:
     """Where the kernels have the function."""
-    if not isinstance(act.basis, RBF) or act.squash != "none":
+    return _grid(act.basis, act.num_terms) if act.squash == "none" else None
+
+
+def _grid(basis: Basis, terms: int) -> Grid | None:
+    if not isinstance(basis, RBF):
         return None
-    grid = Grid(act.num_terms, uniform_centres(act.basis.domain, act.num_terms)[1], act.basis.width)
+    grid = Grid(terms, uniform_centres(basis.domain, terms)[1], basis.width)
     return grid if grid.fits() else None
+
+
+_kept_grid = lru_cache(maxsize=64)(_grid)  # apart: a compiler warns of caches
 
 
 def evaluated(act: SLAF, x: Tensor, shape: tuple[int, ...], training: bool) -> Tensor | None:
     """f(x), by the statistics of this batch, which it counts, if ``training``; ``None`` where the definition must run."""
-    inputs, grid = act.input_statistics, None if torch.compiler.is_compiling() else grid_of(act)
+    inputs, grid = act.input_statistics, None
+    if act.squash == "none" and not torch.compiler.is_compiling():
+        grid = _kept_grid(act.basis, act.num_terms)
     if grid is None or act.gate is not None or on_gpu(x) or (training and inputs is not None and inputs.ranks is not None):
         return None
     definition, factor = _definition(act, shape), act.coefficient_scale
     if not training or inputs is None:
-        return bumps_fixed(x, grid, act.weight, act.bias, factor, shape, *_frozen(act), definition)
+        weight, bias = own(act, "weight", "bias")
+        return bumps_fixed(x, grid, weight, bias, factor, shape, *_frozen(act), definition)
     measured = measured_batch(act, x, shape, inputs, POWER, 1)
     if measured is None:
         return None

@@ -116,8 +116,7 @@ class UniformSpline(ByKernel, Family):
         x, sharing = dense(x), self.sharing
         shape = sharing.shape(x, sharing.sites)
         if not transformed():
-            repeat = sharing.sites // sharing.count if sharing.share == "group" else 1
-            y = piecewise(x, self.coefficients, _cells(self.grid, self.degree), repeat, shape, self._defined)
+            y = piecewise(x, self.coefficients, None, 1.0, _cells(self.grid, self.degree), shape, self._defined)
             if y is not None:
                 return y
         return self._defined(x, self.coefficients)

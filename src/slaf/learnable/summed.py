@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from slaf.kernels.series import standardize, working_dtype
 
 from .fused_bumps import evaluated, grid_of, with_map
 from .initialization import squash_to_domain
+from .own import own
 from .statistics import small_dtype
 
 if TYPE_CHECKING:
@@ -50,33 +50,34 @@ class Summed:
         fused = evaluated(act, x, shape, training)
         if fused is not None:
             return fused
-        a, b = act.coefficients()
-        theta = torch.cat([b[:, None], a], 1)
+        weight, bias, factor = (*own(act, "weight", "bias"), act.coefficient_scale) if act.gate is None else (*act.coefficients(), 1.0)
+
+        def theta(weight: Tensor, bias: Tensor) -> Tensor:
+            rows = factor * torch.cat([bias[:, None], weight], 1).to(small_dtype(weight.device))
+            return rows if act.gate is not None else act.sharing.per_site(rows)
+
         if training and act.input_statistics is not None:
             center, rscale = act.input_statistics.batch(x, shape)
-            return self._sum(act, x, theta, shape, center, rscale / act.input_scale)
+            return self._sum(act, x, theta(weight, bias), shape, center, rscale / act.input_scale)
 
-        def definition(x: Tensor, theta: Tensor) -> Tensor:
-            return self._sum(act, x, theta, shape, *self._frozen(act, shape, working_dtype(x.dtype)))
+        def definition(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            return self._sum(act, x, theta(weight, bias), shape, *self._frozen(act, shape, working_dtype(x.dtype)))
 
-        y = None if act.squash != "none" or transformed() else self._by_kernel(act, x, theta, shape, definition)
-        return definition(x, theta) if y is None else y
+        y = None
+        if isinstance(self.basis, PiecewiseBasis) and act.squash == "none" and not transformed():
+            y = piecewise(x, weight, bias, factor, self._cells(act, self.basis), shape, definition)
+        return definition(x, weight, bias) if y is None else y
 
-    def _by_kernel(
-        self, act: SLAF, x: Tensor, theta: Tensor, shape: tuple[int, ...], definition: Callable[[Tensor, Tensor], Tensor]
-    ) -> Tensor | None:
-        """y where the kernels have the basis and take the input."""
-        if not isinstance(self.basis, PiecewiseBasis):
-            return None
+    def _cells(self, act: SLAF, basis: PiecewiseBasis) -> Cells:
+        """What the kernels are told of the basis, and of the input map in evaluation."""
         center: float | Tensor
         rscale: float | Tensor
         center, rscale = (0.0, 1 / act.input_scale) if act.interval is None else act.fixed_map()
         if act.input_statistics is not None:
             center, rscale = act.input_statistics.frozen()
             rscale = rscale / act.input_scale
-        rscale = rscale * (self.basis.half_width / self.basis.width(act.num_terms))
-        cells = Cells(self.basis.local_degree, self.basis.matrix(act.num_terms), center, rscale)
-        return piecewise(x, theta, cells, 1, shape, definition)
+        rscale = rscale * (basis.half_width / basis.width(act.num_terms))
+        return Cells(basis.local_degree, basis.matrix(act.num_terms), center, rscale)
 
     def _sum(self, act: SLAF, x: Tensor, theta: Tensor, shape: tuple[int, ...], center: Tensor | None, rscale: Tensor | float) -> Tensor:
         work, layout = working_dtype(x.dtype), shape if len(theta) > 1 else (1,) * x.dim()

@@ -1,10 +1,13 @@
 """Two straight lines that meet: the one formula behind PReLU and its relatives."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from slaf.core.elementwise import Elementwise
 from slaf.kernels.dispatch import dense, transformed
-from slaf.kernels.hinges import LINES, hinged
+from slaf.kernels.hinges import LINES, hinged, hinged_by_site
 
 
 def two_lines(x: Tensor, **parameters: float | Tensor) -> Tensor:
@@ -20,6 +23,24 @@ def two_lines(x: Tensor, **parameters: float | Tensor) -> Tensor:
     given = {n: p if isinstance(p, Tensor) else x.new_full((1,) * x.dim(), p) for n, p in parameters.items() if not _is(p, LINES[n])}
     y = hinged(x, _defined, **given)
     return _defined(x, **parameters) if y is None else y
+
+
+def by_lines(**names: str) -> Callable[[Elementwise, Tensor], Tensor | None]:
+    """:func:`two_lines` of a module's own parameters, whose names are those of the arguments: no view of them is needed then."""
+
+    def kernel(module: Elementwise, x: Tensor) -> Tensor | None:
+        if x.dtype is not torch.float32 or transformed():
+            return None
+        x, sharing = dense(x), module.sharing
+        assert sharing is not None
+        shape = sharing.shape(x, sharing.sites)
+
+        def definition(x: Tensor, **parameters: Tensor) -> Tensor:
+            return _defined(x, **{line: p.reshape(shape if len(p) > 1 else (1,) * x.dim()) for line, p in parameters.items()})
+
+        return hinged_by_site(x, shape, definition, **{line: getattr(module, name) for line, name in names.items()})
+
+    return kernel
 
 
 def _defined(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from slaf.core import INF, Facts, Paper, Param, activation
 
-from ._lines import two_lines
+from ._lines import by_lines, two_lines
 from ._numeric import expit
 from ._precision import in_float32
 
@@ -80,7 +80,8 @@ def lelelu(x: Tensor, alpha: float | Tensor = 1.0, negative_slope: float = 0.1) 
         antiderivative="(alpha*max(x, 0)**2 + beta*min(x, 0)**2)/2",
         tags=("learnable",),
         summary="PReLU both of whose slopes are learned.",
-    )
+    ),
+    kernel=by_lines(left="beta", right="alpha"),
 )
 @in_float32
 def dprelu(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 0.01) -> Tensor:
@@ -103,7 +104,8 @@ def dprelu(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 0.01) 
         antiderivative="(alpha*max(x, 0)**2 + beta*min(x, 0)**2)/2 + m*x",
         tags=("learnable",),
         summary="Two lines of learned slopes that meet at a learned height.",
-    )
+    ),
+    kernel=by_lines(left="beta", right="alpha", height="m"),
 )
 @in_float32
 def dual_line(x: Tensor, alpha: float | Tensor = 1.0, beta: float | Tensor = 0.01, m: float | Tensor = 0.0) -> Tensor:
@@ -166,7 +168,8 @@ def _rprelu_parity(gamma: float, zeta: float, weight: float) -> str:
         antiderivative=("(max(x - gamma, 0)**2 - max(-gamma, 0)**2 + weight*(min(x - gamma, 0)**2 - min(-gamma, 0)**2))/2 + zeta*x"),
         tags=("learnable",),
         summary="PReLU whose kink is moved to a learned place, made for binary networks.",
-    )
+    ),
+    kernel=by_lines(left="weight", place="gamma", height="zeta"),
 )
 @in_float32
 def rprelu(x: Tensor, gamma: float | Tensor = 0.0, zeta: float | Tensor = 0.0, weight: float | Tensor = 0.25) -> Tensor:

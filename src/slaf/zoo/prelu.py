@@ -4,7 +4,7 @@ from torch import Tensor
 
 from slaf.core import INF, Facts, Paper, Param, activation
 
-from ._lines import two_lines
+from ._lines import by_lines, two_lines
 
 
 @activation(
@@ -28,7 +28,8 @@ from ._lines import two_lines
         antiderivative="where(x > 0, x*x, weight*x*x)/2",
         tags=("torch.nn", "learnable"),
         summary="Leaky ReLU whose negative slope is learned, per layer, channel, group or unit.",
-    )
+    ),
+    kernel=by_lines(left="weight"),
 )
 def prelu(x: Tensor, weight: float | Tensor = 0.25) -> Tensor:
     """max(x, 0) + weight · min(x, 0), the weight broadcast against x; at 0 the slope is the weight, as in ``torch.nn.PReLU``."""

@@ -359,10 +359,11 @@ SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, const float* x,
   }
 }
 
-template <int D, int T>
-void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int degree, int cells, double* sums) {
+template <int D, int T, int COPIES>
+SLAF_INLINE void pieces_row_sums(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int degree, int cells,
+                                 double* sums) {
   const Pieces<D, T, 1> f(parameters, degree, cells);
-  Moments<D, T ? 4 : 1, T ? T * W + 2 : MAX_CELLS + 2> moments(cells, degree);
+  Moments<D, COPIES, T ? T * W + 2 : MAX_CELLS + 2> moments(cells, degree);
   constexpr int64_t STEP = f.STEP, BLOCK = moments.BLOCK;
   for (int64_t start = 0; start < n; start += BLOCK) {
     if (start && start % RUN == 0) moments.flush(sums), moments.clear();
@@ -379,6 +380,14 @@ void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, c
     moments.add(i - start);
   }
   moments.flush(sums);
+}
+
+constexpr int64_t FEW = 128;  // so few elements take less time than the copies of a table
+
+template <int D, int T>
+void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int degree, int cells, double* sums) {
+  if (T == 0 || n < FEW) pieces_row_sums<D, T, 1>(x, g, gx, n, parameters, degree, cells, sums);
+  else pieces_row_sums<D, T, 4>(x, g, gx, n, parameters, degree, cells, sums);
 }
 
 }  // namespace

@@ -15,7 +15,12 @@ struct Grid {
   double spacing, width;  // of the centres in u, of a Gaussian in spacings
   double kappa() const { return 0.5 / (width * width); }
   double mid() const { return 0.5 * (terms - 1); }
-  double weight(int k) const { return std::exp(kappa() * k * (2 * mid() - k)); }
+  // What rbf.hpp has taken out of each Gaussian.
+  std::vector<double> weights() const {
+    std::vector<double> found(terms);
+    for (int k = 0; k < terms; ++k) found[k] = std::exp(kappa() * k * (2 * mid() - k));
+    return found;
+  }
   bool good() const {
     return terms >= 1 && terms <= MAX_BUMPS && spacing > 0 && width > 0 && kappa() * mid() * mid() <= MAX_BUMP_EXPONENT;
   }
@@ -38,12 +43,14 @@ std::vector<double> run(const Kernels& set, int step, const void* x, const void*
   Bumps p;
   const int terms = grid.terms, head = 5;
   describe(p, x, g, out, dtype, n, c, s, threads, head + terms + (step == 2 ? 2 : 0));
+  const std::vector<double> weights = grid.weights();
+  const float kappa = (float)grid.kappa(), reach = (float)(grid.mid() + std::sqrt(DARK / grid.kappa()));
   p.kernel = set.bumps[terms == 8 ? 0 : terms == 11 ? 1 : 2][step], p.terms = terms, p.sums = step == 1 ? terms + 3 : 0;
   for (int64_t k = 0; k < c; ++k) {
     float* to = &p.rows[k * p.width];
-    to[0] = center ? center[k] : 0.0f, to[1] = (float)((rscale ? rscale[k] : 1.0f) / grid.spacing), to[2] = (float)grid.kappa();
-    to[3] = (float)(grid.mid() + std::sqrt(DARK / grid.kappa())), to[4] = coef[k * (terms + 1)];
-    for (int j = 0; j < terms; ++j) to[head + j] = (float)(coef[k * (terms + 1) + j + 1] * grid.weight(j));
+    to[0] = center ? center[k] : 0.0f, to[1] = (float)((rscale ? rscale[k] : 1.0f) / grid.spacing), to[2] = kappa;
+    to[3] = reach, to[4] = coef[k * (terms + 1)];
+    for (int j = 0; j < terms; ++j) to[head + j] = (float)(coef[k * (terms + 1) + j + 1] * weights[j]);
     if (step == 2) to[head + terms] = line[2 * k], to[head + terms + 1] = (float)(line[2 * k + 1] * grid.spacing);
   }
   return drive(p, set);
@@ -68,11 +75,12 @@ SLAF_ENTRY(bumps_backward, const void* x, const void* g, void* gx, int dtype, in
   if (!good_shape(x, dtype, n, c, s, threads) || !g || !coef || !gcoef || !slopes || !grid.good()) return BAD_ARGUMENT;
   return guarded([&](const Kernels& set) {
     const std::vector<double> sums = run(set, 1, x, g, gx, dtype, n, c, s, grid, coef, center, rscale, nullptr, threads);
+    const std::vector<double> weights = grid.weights();
     for (int64_t k = 0; k < c; ++k) {
       const double* from = &sums[k * (terms + 3)];
       double* to = gcoef + k * (terms + 1);
       to[0] = from[0];
-      for (int j = 0; j < terms; ++j) to[j + 1] = from[j + 1] * grid.weight(j);
+      for (int j = 0; j < terms; ++j) to[j + 1] = from[j + 1] * weights[j];
       slopes[k] = from[terms + 1] / spacing, slopes[c + k] = from[terms + 2];
     }
   });
