@@ -114,6 +114,30 @@ struct Run {
     keep(sums);
   }
 
+  // A matrix of two diagonals; sites in reverse order of memory, rows for one site and for all.
+  void sites_pieces(const Case& k, int degree, int cells) {
+    const std::vector<char> x = tensor(k), g = tensor(k);
+    std::vector<char> y(x.size());
+    const int numbers_of_site = (cells + 2) * (degree + 1), columns = cells + degree;
+    std::vector<int32_t> starts(numbers_of_site + 1), index(2 * numbers_of_site);
+    for (int p = 0; p < numbers_of_site; ++p) starts[p + 1] = 2 * p + 2, index[2 * p] = p % (columns + 1), index[2 * p + 1] = (p + 1) % (columns + 1);
+    const std::vector<double> matrix(index.size(), 0.5);
+    const std::vector<int64_t> position = backwards(k);
+    const std::vector<float> center(k.c, 0.1f), rscale(k.c, 0.6f * (float)cells);
+    for (int64_t rows : {int64_t(1), k.c}) {
+      const std::vector<float> weight = numbers(rows * columns), bias = numbers(rows);
+      std::vector<float> table(k.c * numbers_of_site), gweight(weight.size()), gbias(rows);
+      check(slaf_sites_pieces_forward(x.data(), y.data(), k.dtype, k.n, k.c, k.s, degree, cells, rows, columns, 0.5, position.data(),
+                                      weight.data(), bias.data(), starts.data(), index.data(), matrix.data(), center.data(), rscale.data(),
+                                      table.data(), k.threads));
+      keep(k, y);
+      check(slaf_sites_pieces_backward(x.data(), g.data(), y.data(), k.dtype, k.n, k.c, k.s, degree, cells, rows, columns, 0.5,
+                                       position.data(), gweight.data(), gbias.data(), starts.data(), index.data(), matrix.data(),
+                                       center.data(), rscale.data(), table.data(), k.threads));
+      keep(k, y), keep({gweight.begin(), gweight.end()}), keep({gbias.begin(), gbias.end()});
+    }
+  }
+
   void hinges(const Case& k, int count) {
     const std::vector<char> x = tensor(k), g = tensor(k);
     std::vector<char> y(x.size());
@@ -312,6 +336,7 @@ std::vector<double> everything(const Case& k) {
   for (int form = 0; form < 4; ++form) run.rational(k, form, 5, 4, false), run.rational(k, form, 3, 2, true), run.rational(k, form, 10, 10, false), run.rational(k, form, 2, 0, false);
   for (int degree : {1, 2, 3, 5}) run.pieces(k, degree, 1), run.pieces(k, degree, 17), run.pieces(k, degree, 40);
   run.pieces(k, 1, 32), run.pieces(k, 3, 16);
+  for (int degree : {1, 3}) run.sites_pieces(k, degree, 17);
   for (int count : {0, 3, 64}) run.hinges(k, count);
   for (int slots : {16, 32, 64, 128, 200})
     for (int degree : {1, 2, 3, 6}) run.folded(k, 0, degree, slots);

@@ -62,6 +62,8 @@ def piecewise(
     """
     if torch.compiler.is_compiling() or not (1 <= cells.degree <= MAX_DEGREE and 1 <= cells.cells <= MAX_CELLS):
         return None
+    if weight.dtype in (torch.bfloat16, torch.float16):
+        weight, bias = weight.float(), None if bias is None else bias.float()
     by_site = weight.shape[0] > 1 or isinstance(cells.center, Tensor) or isinstance(cells.rscale, Tensor)
     layout = place(x, shape if by_site else (1,) * x.dim())
     if layout is None or layout.c % weight.shape[0]:

@@ -59,12 +59,12 @@ def bumps_fixed(
         center, rscale: numbers, or one for every site.
         definition: (x, c, center, rscale) → y in plain torch; c is (sites or 1, terms + 1), the maps broadcast in ``shape``.
     """
-    layout = place(x, shape)
-    if layout is None:
+    if weight.dtype in (torch.bfloat16, torch.float16):
+        weight, bias = weight.float(), bias.float()
+    layout = None if on_gpu(x) else place(x, shape)
+    if layout is None or not (readable(weight) and readable(bias)):
         return None
-    of_sites = weight.dtype is torch.float32 and x.is_cpu and not on_gpu(x) and readable(weight) and readable(bias)
-    kernel = _BumpsOfSites if of_sites else _BumpsFixed
-    return run(kernel(layout, grid, weight, bias, factor, center, rscale, shape, definition), x, weight, bias)
+    return run(_BumpsOfSites(layout, grid, weight, bias, factor, center, rscale, shape, definition), x, weight, bias)
 
 
 def bumps(x: Tensor, grid: Grid, measured: Measured, fold: Fold, weight: Tensor, bias: Tensor, definition: Definition) -> Tensor:
@@ -117,7 +117,9 @@ class _BumpsAt:
         return gx, *(t.to(dtype) for t, dtype in zip(found, self.dtypes, strict=True))
 
 
-class _BumpsFixed:
+class _BumpsOfSites:
+    """One call each way."""
+
     def __init__(
         self,
         layout: Layout,
@@ -130,51 +132,26 @@ class _BumpsFixed:
         shape: tuple[int, ...],
         definition: Definition,
     ) -> None:
-        self.layout, self.grid, self.factor, self.shape, self.definition = layout, grid, factor, shape, definition
-        self.repeat = 1 if weight.shape[0] == 1 else layout.c // weight.shape[0]
-        self.parameters, self.map = (weight, bias), (center, rscale)
-        device = weight.device
-        self.map_tables = map_table(center, shape, layout, device), map_table(rscale, shape, layout, device)
-        self._take(weight, bias)
-
-    def _take(self, weight: Tensor, bias: Tensor) -> None:
-        rows = rows_table(self._rows(weight.detach(), bias.detach()), self.shape, self.layout)
-        self.tables = rows, self.map_tables[0], self.map_tables[1]
-
-    def _rows(self, weight: Tensor, bias: Tensor) -> Tensor:
-        rows = self.factor * torch.cat([bias[:, None], weight], 1).to(torch.float64)  # a half type is not rounded again
-        return rows.repeat_interleave(self.repeat, 0) if self.repeat > 1 else rows
+        self.map, self.shape, self.definition = (center, rscale), shape, definition
+        maps = map_table(center, shape, layout, weight.device), map_table(rscale, shape, layout, weight.device)
+        self.about = layout, grid, factor, weight, bias, *maps
 
     def forward(self, x: Tensor) -> Tensor:
-        return raw.bumps_forward(x, self.layout, self.grid, *self.tables)
-
-    def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        gx, sums, _ = raw.bumps_backward(x, g, self.layout, self.grid, *self.tables, need_x)
-        weight, bias = self.parameters
-        found = self.factor * by_row(sums, len(weight), self.shape, self.layout)
-        return gx, found[:, 1:].to(weight.dtype), found[:, 0].to(bias.dtype)
-
-    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        return self.definition(x, self._rows(*parameters), *(self._broadcast(m, x) for m in self.map))
-
-    def _broadcast(self, value: float | Tensor, x: Tensor) -> Tensor:
-        return value.reshape(self.shape) if isinstance(value, Tensor) else x.new_tensor(value, dtype=torch.float64)
-
-
-class _BumpsOfSites(_BumpsFixed):
-    """On the CPU, of float32 parameters: one call each way."""
-
-    def _take(self, weight: Tensor, bias: Tensor) -> None:
-        pass
-
-    def forward(self, x: Tensor) -> Tensor:
-        (weight, bias), (mid, scale) = self.parameters, self.map_tables
-        y, self.table = raw.sites_bumps_forward(x, self.layout, self.grid, self.factor, weight, bias, mid, scale)
+        y, self.table = raw.sites_bumps_forward(x, *self.about)
         return y
 
     def gradients(self, x: Tensor, g: Tensor, need_x: bool) -> tuple[Tensor | None, ...]:
-        (weight, bias), (mid, scale) = self.parameters, self.map_tables
-        return raw.sites_bumps_backward(x, g, self.layout, self.grid, self.factor, weight, bias, mid, scale, self.table, need_x)
+        return raw.sites_bumps_backward(x, g, *self.about, self.table, need_x)
+
+    def defined(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        weight, bias = parameters
+        layout, _, factor, *_ = self.about
+        rows = factor * torch.cat([bias[:, None], weight], 1).to(torch.float64)
+        rows = rows.repeat_interleave(layout.c // len(rows), 0) if len(rows) > 1 else rows
+        return self.definition(x, rows, *(self._broadcast(m, x) for m in self.map))
+
+    def _broadcast(self, value: float | Tensor, x: Tensor) -> Tensor:
+        return value.reshape(self.shape) if isinstance(value, Tensor) else x.new_tensor(value, dtype=torch.float64)
 
 
 class _Bumps(Folded):
