@@ -25,8 +25,9 @@ constexpr int64_t COLUMN_TILE = 65536;   // elements of a tile of columns: with 
 constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
 constexpr int64_t LONG_ROW = 512;        // longer ones are worth a call of a kernel that has no columns
 constexpr int64_t BUFFER = 512;          // elements of a half type widened together; with twice as many a gradient took a third longer
-constexpr int64_t COLLECTED_WIDTH = 64;  // elements of a sample that are collected together: four cache lines, or whole samples
+constexpr int64_t COLLECTED_WIDTH = 128;  // elements of a sample that are collected together: eight cache lines, or whole samples
 constexpr int64_t COLLECTED_ROW = 384;   // elements of a channel that are: what is collected fits into the second level of a cache
+constexpr int64_t RUNS = 16;             // a row as long as this is a run for kernels that take them as they lie
 constexpr int64_t BAND = 4;
 constexpr int64_t BANDS_AHEAD = 2;       // what hardware does not foresee where a sample is longer than what is collected of it
 constexpr int64_t DISCARDED = 4 * BUFFER;  // what is written where no output is wanted
@@ -302,7 +303,18 @@ std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64
   const int64_t samples = std::min(n, up(std::max<int64_t>(TILE / channels, 2 * p.sums), once * s) * once);
   const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
   std::vector<double> partial(n_tiles * c * p.sums);
+  const bool as_it_lies = p.takes_runs && a.direct() && !a.discards() && s >= RUNS;
   parallel(n_tiles * c_tiles, threads_for(p, n * c * s), p.threads, [&](int64_t tile) {
+    if (as_it_lies) {
+      const int64_t nt = tile / c_tiles, first = tile % c_tiles * channels;
+      for (int64_t i = nt * samples; i < std::min(n, (nt + 1) * samples); i += once)
+        for (int64_t k = first; k < std::min(c, first + channels); ++k) {
+          const int64_t at = (i * c + k) * s;
+          p.runs(a.at(p.x, at), a.at(p.g, at), p.writes ? static_cast<float*>(p.out) + at : nullptr, s,
+                 std::min({once, n - i, (nt + 1) * samples - i}), c * s, p.rows.data() + k * p.width, partial.data() + (nt * c + k) * p.sums);
+        }
+      return;
+    }
     const int64_t size = channels * (once * s + LINE), nt = tile / c_tiles, first = tile % c_tiles * channels;
     const std::unique_ptr<float[]> memory(new float[3 * size + BAND * channels * s]);  // not filled with zeros
     float *x = memory.get(), *g = x + size, *out = g + size, *band = out + size;

@@ -24,10 +24,17 @@ struct Pass {
   int width;
   int sums = 0;           // sums for every channel
   bool writes = true;     // whether the kernel writes an output, wanted or not
-  bool rowwise = false;   // there is no column kernel: what is short along the rows is collected into long ones
+  bool rowwise = false;   // there is no column kernel: what is short along the rows is collected into long ones,
+  bool takes_runs = false;  // or given as it lies, where there are ``runs``
 
   virtual ~Pass() = default;
   virtual void row(const float* x, const float* g, float* out, int64_t n, const float* parameters, double* sums) const = 0;
+  // Rows of n elements, ``stride`` apart, that share their parameters.
+  virtual void runs(const float* x, const float* g, float* out, int64_t n, int64_t count, int64_t stride, const float* parameters,
+                    double* sums) const {
+    (void)stride;
+    if (count) row(x, g, out, n, parameters, sums);
+  }
   virtual void column(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, const float* table,
                       float* sums) const {
     (void)x, (void)g, (void)out, (void)rows, (void)ld, (void)groups, (void)table, (void)sums;

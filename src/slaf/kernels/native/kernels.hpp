@@ -71,10 +71,11 @@ constexpr int MAX_LOCAL_DEGREE = 7;
 constexpr int piece_stride(int cells) { return (cells + 31) / 32 * 32; }  // floats of a table with one number for each cell: whole vectors
 
 // ``parameters``: center, rscale, the slopes of the two sides, and for every power of t a table of ``piece_stride`` numbers.
-typedef void PiecesForward(const float* x, float* y, int64_t n, const float* parameters, int degree, int cells);
+// ``runs`` rows of n elements, ``stride`` apart.
+typedef void PiecesForward(const float* x, float* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells);
 // The tables are those of the slope in x. Sums g·t^k: (cells + 2, degree + 1).
-typedef void PiecesBackward(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int degree, int cells,
-                            double* sums);
+typedef void PiecesBackward(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
+                            int degree, int cells, double* sums);
 
 struct PiecesKernels {
   PiecesForward* forward;

@@ -230,13 +230,10 @@ struct Pieces {
     }
   }
 
-  SLAF_INLINE void value(const float* x, float* out) const {
-    vf y[U];
-    take(x, y);
-    const Place at = locate<false>(y);
+  SLAF_INLINE void value(const vf (&x)[U], vf (&y)[U]) const {
+    const Place at = locate<false>(x);
     horner(at, y);
     for (int u = 0; D != 1 && !at.within && u < U; ++u) y[u] += (at.beyond[u] < 0.0f ? left : right) * at.beyond[u];
-    for (int u = 0; u < U; ++u) store(out + u * W, y[u]);
   }
 
   // The tables are those of the slope then: k·c_k·rscale.
@@ -245,22 +242,48 @@ struct Pieces {
     for (int u = 0; D != 1 && !at.within && u < U; ++u) y[u] = at.piece[u] == at.cell[u] ? y[u] : at.piece[u] < 0.0f ? left : right;
   }
 
-  SLAF_INLINE static void take(const float* from, vf (&to)[U]) {
-    for (int u = 0; u < U; ++u) to[u] = load(from + u * W);
-  }
 };
 
+// A step's elements, or the first of them, the rest zero.
+template <int U>
+SLAF_INLINE void take(const float* from, int64_t count, vf (&to)[U]) {
+  for (int u = 0; u < U; ++u) {
+    const int64_t left = count - u * W;
+    to[u] = left >= W ? load(from + u * W) : left > 0 ? load_part(from + u * W, (int)left) : vf{};
+  }
+}
+
+template <int U>
+SLAF_INLINE void put(float* to, int64_t count, const vf (&from)[U]) {
+  for (int u = 0; u < U; ++u) {
+    const int64_t left = count - u * W;
+    if (left >= W) store(to + u * W, from[u]);
+    else if (left > 0) store_part(to + u * W, from[u], (int)left);
+  }
+}
+
+// Asks for the run after the next one: hardware does not foresee short ones that lie apart.
+SLAF_INLINE void prefetch_run(const float* at, int64_t n, int64_t stride) {
+  for (int64_t i = 0; i < n; i += LINE) __builtin_prefetch(at + 2 * stride + i);
+}
+
+template <class F>
+SLAF_INLINE void pieces_step(const F& f, int64_t count, const float* x, float* y) {
+  vf xs[F::U], ys[F::U];
+  take(x, count, xs);
+  f.value(xs, ys);
+  put(y, count, ys);
+}
+
 template <int D, int T>
-void pieces_row_forward(const float* x, float* y, int64_t n, const float* parameters, int degree, int cells) {
+void pieces_row_forward(const float* x, float* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells) {
   const Pieces<D, T, 0> f(parameters, degree, cells);
   constexpr int STEP = f.STEP;
-  int64_t i = 0;
-  for (; i + STEP <= n; i += STEP) f.value(x + i, y + i);
-  if (i < n) {
-    alignas(64) float rest[STEP] = {};
-    memcpy(rest, x + i, 4 * (n - i));
-    f.value(rest, rest);
-    memcpy(y + i, rest, 4 * (n - i));
+  for (int64_t r = 0; r < runs; ++r, x += stride, y += stride) {
+    if (r + 2 < runs) prefetch_run(x, n, stride);
+    int64_t i = 0;
+    for (; i + STEP <= n; i += STEP) pieces_step(f, STEP, x + i, y + i);
+    if (i < n) pieces_step(f, n - i, x + i, y + i);
   }
 }
 
@@ -287,7 +310,7 @@ struct Moments {
     memcpy(place + i, &at, sizeof at), store(g + i, g_), store(t + i, t_);
   }
 
-  // Adds g·t^k to the sums of every noted element's piece; n is a multiple of 8.
+  // Adds g·t^k to the sums of every noted element's piece; n is a multiple of 8 where vectors have so many elements.
   SLAF_INLINE void add(int64_t n) {
 #if defined(__AVX2__) && SLAF_LANES >= 8
     if constexpr (D != ANY) {
@@ -345,49 +368,52 @@ struct Moments {
   }
 };
 
-// One step along a row.
+// One step along a row, of ``count`` elements; what is noted beyond them is 0.
 template <class F, class M>
-SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, const float* x, const float* g, float* gx) {
+SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, int64_t count, const float* x, const float* g, float* gx) {
   vf xs[F::U], gs[F::U], slope[F::U];
-  f.take(x, xs);
+  take(x, count, xs);
   const auto place = f.template locate<true>(xs);
   f.slope(place, slope);
-  f.take(g, gs);
-  for (int u = 0; u < F::U; ++u) {
-    store(gx + u * W, gs[u] * slope[u]);
-    moments.note(at + u * W, place.piece[u], gs[u], place.t[u]);
-  }
+  take(g, count, gs);
+  for (int u = 0; u < F::U; ++u) slope[u] *= gs[u];
+  put(gx, count, slope);
+  for (int u = 0; u < F::U; ++u) moments.note(at + u * W, place.piece[u], gs[u], place.t[u]);
 }
 
 template <int D, int T, int COPIES>
-SLAF_INLINE void pieces_row_sums(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int degree, int cells,
-                                 double* sums) {
+SLAF_INLINE void pieces_row_sums(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
+                                 int degree, int cells, double* sums) {
   const Pieces<D, T, 1> f(parameters, degree, cells);
   Moments<D, COPIES, T ? T * W + 2 : MAX_CELLS + 2> moments(cells, degree);
-  constexpr int64_t STEP = f.STEP, BLOCK = moments.BLOCK;
-  for (int64_t start = 0; start < n; start += BLOCK) {
-    if (start && start % RUN == 0) moments.flush(sums), moments.clear();
-    const int64_t end = n - start < BLOCK ? n : start + BLOCK;
-    int64_t i = start;
-    for (; i + STEP <= end; i += STEP) pieces_step(f, moments, i - start, x + i, g + i, gx + i);
-    if (i < end) {
-      alignas(64) float rest[3][STEP] = {};
-      memcpy(rest[0], x + i, 4 * (end - i)), memcpy(rest[1], g + i, 4 * (end - i));
-      pieces_step(f, moments, i - start, rest[0], rest[1], rest[2]);
-      memcpy(gx + i, rest[2], 4 * (end - i));
-      i += STEP;
+  constexpr int64_t STEP = f.STEP, BLOCK = moments.BLOCK, ROUND = STEP < 8 ? STEP : 8;
+  int64_t noted = 0, added = 0;
+  for (int64_t r = 0; r < runs; ++r, x += stride, g += stride, gx += stride) {
+    if (r + 2 < runs) prefetch_run(x, n, stride), prefetch_run(g, n, stride);
+    for (int64_t i = 0; i < n;) {
+      const int64_t room = (BLOCK - noted) / STEP * STEP, whole = i + (n - i < room ? (n - i) / STEP * STEP : room);
+      for (; i < whole; i += STEP, noted += STEP) pieces_step(f, moments, noted, STEP, x + i, g + i, gx + i);
+      if (i < n && noted + STEP <= BLOCK) {
+        pieces_step(f, moments, noted, n - i, x + i, g + i, gx + i);
+        noted += (n - i + ROUND - 1) / ROUND * ROUND, i = n;
+      }
+      if (noted + STEP <= BLOCK) continue;
+      moments.add(noted);
+      added += noted, noted = 0;
+      if (added >= RUN) moments.flush(sums), moments.clear(), added = 0;
     }
-    moments.add(i - start);
   }
+  moments.add(noted);
   moments.flush(sums);
 }
 
 constexpr int64_t FEW = 128;  // so few elements take less time than the copies of a table
 
 template <int D, int T>
-void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int degree, int cells, double* sums) {
-  if (T == 0 || n < FEW) pieces_row_sums<D, T, 1>(x, g, gx, n, parameters, degree, cells, sums);
-  else pieces_row_sums<D, T, 4>(x, g, gx, n, parameters, degree, cells, sums);
+void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
+                         int degree, int cells, double* sums) {
+  if (T == 0 || n * runs < FEW) pieces_row_sums<D, T, 1>(x, g, gx, n, runs, stride, parameters, degree, cells, sums);
+  else pieces_row_sums<D, T, 4>(x, g, gx, n, runs, stride, parameters, degree, cells, sums);
 }
 
 }  // namespace
