@@ -24,13 +24,13 @@ constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
 constexpr int64_t COLUMN_TILE = 65536;   // elements of a tile of columns: with fewer, their sums take too much memory
 constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
 constexpr int64_t LONG_ROW = 512;        // longer ones are worth a call of a kernel that has no columns
-constexpr int64_t BUFFER = 512;          // elements of a half type widened together; with twice as many a gradient took a third longer
-constexpr int64_t COLLECTED_WIDTH = 128;  // elements of a sample that are collected together: eight cache lines, or whole samples
+constexpr int64_t BUFFER = 1024;         // elements of a half type widened together
+constexpr int64_t COLLECTED_WIDTH = 128; // elements of a sample that are collected together: eight cache lines, or whole samples
 constexpr int64_t COLLECTED_ROW = 384;   // elements of a channel that are: what is collected fits into the second level of a cache
 constexpr int64_t RUNS = 16;             // a row as long as this is a run for kernels that take them as they lie
 constexpr int64_t BAND = 4;
 constexpr int64_t BANDS_AHEAD = 2;       // what hardware does not foresee where a sample is longer than what is collected of it
-constexpr int64_t DISCARDED = 4 * BUFFER;  // what is written where no output is wanted
+constexpr int64_t DISCARDED = 2 * BUFFER;  // what is written where no output is wanted
 constexpr int64_t AT_ONCE = BUFFER / LINE / 4;  // lines of a row that leave room for four rows in a buffer
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -79,8 +79,10 @@ struct FromLine {
 };
 using Lines = std::vector<float, FromLine<float>>;
 
+constexpr int64_t APART = 5 * LINE;      // between them: whole pages apart a processor takes what it reads for what it has just written
+
 struct alignas(64) Buffers {
-  float x[BUFFER], g[BUFFER], out[BUFFER], discarded[DISCARDED];
+  float x[BUFFER + APART], g[BUFFER + APART], out[BUFFER + APART], discarded[DISCARDED];
 };
 
 int threads_for(const Pass& p, int64_t total) {
