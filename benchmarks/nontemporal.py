@@ -1,10 +1,12 @@
-"""When non-temporal stores pay: y ← x, gx ← x·g with ordinary stores and with stores past the caches, by size; then with a reader of y.
+"""When non-temporal stores pay: past the caches, by size, over ordinary stores; then with readers of what was written.
 
-python benchmarks/nontemporal.py    needs a C compiler (cc) on x86-64; some seconds
+python benchmarks/nontemporal.py                needs a C compiler (cc) on x86-64, and slaf's kernels; some minutes
+python benchmarks/nontemporal.py --threads 2    the second table with two threads, by wall time
 
 An ordinary store to a line that is not in the cache reads it first; a non-temporal one does not, and leaves the line out of the cache. So
 it saves over a quarter of the traffic where the result would not have stayed in the cache anyway, and costs a read from memory where it
-would. The last column adds what follows in a network: a pass that reads y.
+would. The first table is the stores alone: y ← x, gx ← x·g. The second is a step of slaf's kernels, forward and backward, for a SLAF of
+degree 5. A column with readers adds what follows in a network: passes that read what was written.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
+import slaf
+from _speed.allocator import start_warm
+from slaf.kernels import native
 
 CODE = r"""
 #include <stddef.h>
@@ -60,24 +67,23 @@ def library() -> ctypes.CDLL:
     return loaded
 
 
-def ratio(own: Callable[[], object], other: Callable[[], object], rounds: int, repeats: int) -> float:
-    """The median ratio of paired times, processor time."""
+def ratio(
+    own: Callable[[], object], other: Callable[[], object], rounds: int, repeats: int, clock: Callable[[], float] = time.process_time
+) -> float:
+    """The median ratio of paired times."""
 
     def seconds(step: Callable[[], object]) -> float:
         step()
-        start = time.process_time()
+        start = clock()
         for _ in range(repeats):
             step()
-        return time.process_time() - start
+        return clock() - start
 
     return statistics.median(seconds(own) / seconds(other) for _ in range(rounds))
 
 
-def main() -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes, two rounds: no time means anything")
-    quick = parser.parse_args().quick
+def stores(quick: bool) -> None:
+    """The first table."""
     loops = library()
     print(f"{'MiB a tensor':>12} {'MiB in all':>10} {'non-temporal':>13} {'with a reader':>14}   (× ordinary stores)")
     for mib in (0.25, 0.5) if quick else (0.25, 1, 2, 4, 8, 16, 32, 64):
@@ -96,6 +102,46 @@ def main() -> int:
         assert torch.equal(y, x)
         assert torch.equal(gx, x * g)
         print(f"{mib:12g} {4 * mib:10g} {found[0]:13.2f} {found[1]:14.2f}", flush=True)
+
+
+def kernels(quick: bool, clock: Callable[[], float]) -> None:
+    """The second table."""
+    print(f"\n{'MiB a tensor':>12} {'dense':>10} {'with readers':>13} {'convolutional':>14} {'with readers':>13}   (× ordinary stores)")
+    for mib in (0.25, 0.5) if quick else (2, 8, 16, 32, 64):
+        found = []
+        for shape in ((int(mib * 256), 1024), (int(mib * 4), 64, 32, 32)):
+            act = slaf.make("slaf(basis=power, degree=5, share=channel, normalize=none, input=identity)", num_channels=shape[1])
+            x, g = torch.randn(shape).requires_grad_(), torch.randn(shape)
+            wanted = [x, *act.parameters()]
+
+            def step(read: bool, least: int, act: nn.Module = act, x: Tensor = x, g: Tensor = g, wanted: list[Tensor] = wanted) -> None:
+                with native.past_caches_from(least):
+                    y = act(x)
+                    if read:
+                        y.detach().sum()
+                    gx = torch.autograd.grad(y, wanted, g)[0]
+                    if read:
+                        gx.sum()
+
+            rounds, repeats = (2, 1) if quick else (21, max(1, int(32 / mib)))
+            found += [ratio(lambda r=r, s=step: s(r, 0), lambda r=r, s=step: s(r, 2**62), rounds, repeats, clock) for r in (False, True)]
+        print(f"{mib:12g} {found[0]:10.2f} {found[1]:13.2f} {found[2]:14.2f} {found[3]:13.2f}", flush=True)
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, two rounds: no time means anything")
+    parser.add_argument("--threads", type=int, default=1, help="of slaf's kernels (default: 1)")
+    given = parser.parse_args()
+    if not given.quick:
+        start_warm()
+    torch.set_num_threads(1)
+    stores(given.quick)
+    if not native.available():
+        raise SystemExit(f"slaf's kernels are not there: {native.reason()}")
+    torch.set_num_threads(given.threads)
+    kernels(given.quick, time.process_time if given.threads == 1 else time.perf_counter)
     return 0
 
 

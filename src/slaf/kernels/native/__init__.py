@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,6 +29,7 @@ __all__ = [
     "entries",
     "force_isa",
     "isa",
+    "past_caches_from",
     "path",
     "reason",
     "threads_borrowed",
@@ -106,6 +109,17 @@ def threads_borrowed() -> bool:
 def borrow_threads(borrow: bool) -> bool:
     """Take torch's OpenMP threads, or for tests our own; whether they are torch's then."""
     return bool(_library()[0].borrow_threads(_gomp_parallel() if borrow else None))
+
+
+@contextmanager
+def past_caches_from(size: int) -> Iterator[None]:
+    """Inside, outputs of so many bytes go past the caches if they are in memory already: for tests and measurements."""
+    library = _library()[0]
+    library.go_past_from(size)
+    try:
+        yield
+    finally:
+        library.go_past_from(-1)
 
 
 class _Entries:

@@ -53,12 +53,12 @@ struct Quotient : Pass {
   int m, count;
   float limit;
   void row(const float* x, const float* g, float* out, int64_t n, const float* r, double* s) const override {
-    if (sums) kernel->row_backward(x, g, out, n, r, m, count, limit, s);
-    else kernel->row_forward(x, out, n, r, m, count, limit);
+    if (sums) kernel->row_backward(x, g, out, n, r, m, count, limit, s, past);
+    else kernel->row_forward(x, out, n, r, m, count, limit, past);
   }
   void column(const float* x, const float* g, float* out, int64_t h, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    if (sums) kernel->column_backward(x, g, out, h, ld, groups, m, count, limit, table, s);
-    else kernel->column_forward(x, out, h, ld, groups, m, count, limit, table);
+    if (sums) kernel->column_backward(x, g, out, h, ld, groups, m, count, limit, table, s, past);
+    else kernel->column_forward(x, out, h, ld, groups, m, count, limit, table, past);
   }
 };
 
@@ -112,6 +112,11 @@ SLAF_METHOD(bool, force_isa, const char* name) {
   if (found) chosen.store(found);
   return found;
 }
+
+// For tests and measurements: outputs of so many bytes go past the caches from now on, where they may; below 0: as it was.
+SLAF_METHOD(bool, go_past_from, int64_t bytes) { return past_from().store(bytes < 0 ? PAST_FROM : bytes), true; }
+
+SLAF_METHOD(bool, goes_past, const void* out, int64_t bytes) { return goes_past(out, bytes); }
 
 // ``parallel``: the address of GOMP_parallel in the OpenMP runtime that the process already has; null: threads of our own.
 SLAF_METHOD(bool, borrow_threads, void* parallel) { return borrow(reinterpret_cast<GompParallel*>(parallel)), borrowed(); }

@@ -5,6 +5,7 @@
 
 #include "drive.hpp"
 #include "entry.hpp"
+#include "past.hpp"
 
 namespace slaf {
 
@@ -19,6 +20,8 @@ template <class P>
 void describe(P& p, const void* x, const void* g, void* out, int dtype, int64_t n, int64_t c, int64_t s, int threads, int width) {
   p.x = x, p.g = g, p.out = out, p.dtype = dtype, p.n = n, p.c = c, p.s = s, p.threads = threads, p.width = width;
   p.rows.resize(c * width);
+  const bool whole_lines = (uintptr_t)out % 64 == 0 && c * s % 16 == 0 && (s < SHORT_ROW || s % 16 == 0);
+  p.past = dtype == FLOAT32 && whole_lines && goes_past(out, n * c * s * (int64_t)sizeof(float));
 }
 
 // The status that ``body`` returns, or OK if it returns none.

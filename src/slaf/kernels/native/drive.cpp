@@ -8,6 +8,7 @@
 #include <numeric>
 #include <utility>
 
+#include "past.hpp"
 #include "pool.hpp"
 #include "transpose.hpp"
 
@@ -136,6 +137,7 @@ std::vector<double> drive_rows(const Access& a, int64_t n, int64_t c, int64_t s)
       for (int64_t k = ct * channels; k < std::min(c, (ct + 1) * channels); ++k)
         run_row(a, (i * c + k) * s + start, length, p.rows.data() + k * p.width, partial.data() + ((nt * pieces + piece) * c + k) * p.sums,
                 buffers);
+    if (p.past) settle();
   });
   return added(std::move(partial), n_tiles * pieces, c * p.sums);
 }
@@ -245,6 +247,7 @@ std::vector<double> drive_columns(const Access& a, const Columns& l) {
     for (int64_t r = rt * tall; r < std::min(rows, (rt + 1) * tall); r += COLUMN_ROWS)
       run(Block{r, std::min(COLUMN_ROWS, rows - r), first, std::min(l.period - first * LINE, wide * LINE)});
     if (rt == row_tiles) run(Block{rows, 1, 0, rest});
+    if (p.past) settle();
   });
   const std::vector<double> column_sums = added(std::move(partial), row_tiles + (rest > 0), size);
   std::vector<double> sums(p.c * p.sums);

@@ -24,6 +24,7 @@ struct Pass {
   int width;
   int sums = 0;           // sums for every channel
   bool writes = true;     // whether the kernel writes an output, wanted or not
+  bool past = false;      // whether the output goes past the caches, in kernels that know how
   bool rowwise = false;   // there is no column kernel: what is short along the rows is collected into long ones,
   bool takes_runs = false;  // or given as it lies, where there are ``runs``
 

@@ -15,19 +15,19 @@ constexpr int MAX_BUMPS = 32;
 constexpr double MAX_BUMP_EXPONENT = 40;  // of the largest factor that rbf.hpp takes out of a Gaussian
 constexpr int UNROLLED = 9;  // up to this degree, at most, kernels have no loop over the terms
 
-// ``degree``, ``count``: for the kernels that are not unrolled; the others know theirs.
-typedef void RowForward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale);
-typedef void ColumnForward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table);
+// ``degree``, ``count``: for the kernels that are not unrolled; the others know theirs. ``past``: the output goes past the caches.
+typedef void RowForward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale, bool past);
+typedef void ColumnForward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table, bool past);
 // ``slope``: the coefficients of rscale·p'(u), p of ``degree``.
 typedef void RowBackward(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, float center, float rscale,
-                         double* sums);
+                         double* sums, bool past);
 typedef void ColumnBackward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree,
-                            const float* table, float* sums);
+                            const float* table, float* sums, bool past);
 // gx = g·slope(u) + q(u); ``q`` follows ``slope`` in a table.
 typedef void RowInput(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, const float* q, int degree_q,
-                      float center, float rscale);
+                      float center, float rscale, bool past);
 typedef void ColumnInput(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, int degree_q,
-                         const float* table);
+                         const float* table, bool past);
 // φ_1 … φ_count, count even.
 typedef void RowMoments(const float* x, int64_t n, int count, float center, float rscale, double* sums);
 typedef void ColumnMoments(const float* x, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums);
@@ -51,13 +51,13 @@ struct MomentKernels {
 };
 
 // Coefficients: the numerator's m + 1, then the denominator's ``count``; |x| beyond ``limit`` is handled apart.
-typedef void RationalRowForward(const float* x, float* y, int64_t n, const float* coef, int m, int count, float limit);
+typedef void RationalRowForward(const float* x, float* y, int64_t n, const float* coef, int m, int count, float limit, bool past);
 typedef void RationalRowBackward(const float* x, const float* g, float* gx, int64_t n, const float* coef, int m, int count, float limit,
-                                 double* sums);
+                                 double* sums, bool past);
 typedef void RationalColumnForward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int m, int count, float limit,
-                                   const float* table);
+                                   const float* table, bool past);
 typedef void RationalColumnBackward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int m, int count,
-                                    float limit, const float* table, float* sums);
+                                    float limit, const float* table, float* sums, bool past);
 
 struct RationalKernels {
   RationalRowForward* row_forward;

@@ -160,7 +160,7 @@ SLAF_INLINE vf near(vf x, vf limit, vi* far) {
 // -- rows ------------------------------------------------------------------------------------------------------------------------
 
 template <int FORM, int M, int K>
-void rational_row_forward(const float* x, float* y, int64_t n, const float* coef, int m, int count, float limit) {
+void rational_row_forward(const float* x, float* y, int64_t n, const float* coef, int m, int count, float limit, bool past) {
   if constexpr (M != ANY) m = M, count = K;
   const Constants<slaf::MAX_RATIONAL> c(coef, m + 1 + count);
   auto a = [&c](int j, int) { return c.c[j]; };
@@ -172,7 +172,7 @@ void rational_row_forward(const float* x, float* y, int64_t n, const float* coef
     vf near_x[AHEAD], out[AHEAD];
     for (int v = 0; v < AHEAD; ++v) near_x[v] = near(load(x + i + v * W), most, &far);
     quotient<FORM, M, K>(m, count, a, b, near_x, out);
-    for (int v = 0; v < AHEAD; ++v) store(y + i + v * W, out[v]);
+    for (int v = 0; v < AHEAD; ++v) put(y + i + v * W, out[v], past);
   }
   for (; i < n; i += W) {
     const int lanes = n - i < W ? (int)(n - i) : W;
@@ -188,7 +188,7 @@ void rational_row_forward(const float* x, float* y, int64_t n, const float* coef
 
 template <int FORM, int M, int K>
 void rational_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* coef, int m, int count, float limit,
-                           double* sums) {
+                           double* sums, bool past) {
   if constexpr (M != ANY) m = M, count = K;
   const Constants<slaf::MAX_RATIONAL> c(coef, m + 1 + count);
   auto a = [&c](int j, int) { return c.c[j]; };
@@ -209,7 +209,7 @@ void rational_row_backward(const float* x, const float* g, float* gx, int64_t n,
         far |= beyond;
       }
       gradients<FORM, M, K, false>(m, count, a, b, near_x, near_g, out, vi{}, add);
-      for (int v = 0; v < AHEAD; ++v) store(gx + i + v * W, out[v]);
+      for (int v = 0; v < AHEAD; ++v) put(gx + i + v * W, out[v], past);
     }
     for (; i < end; i += W) {
       const int lanes = end - i < W ? (int)(end - i) : W;
@@ -232,7 +232,7 @@ void rational_row_backward(const float* x, const float* g, float* gx, int64_t n,
 
 template <int FORM, int M, int K>
 void rational_column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int m, int count, float limit,
-                             const float* table) {
+                             const float* table, bool past) {
   if constexpr (M != ANY) m = M, count = K;
   vi far = {};
   const int terms = m + 1 + count;
@@ -242,9 +242,9 @@ void rational_column_forward(const float* x, float* y, int64_t rows, int64_t ld,
     gather<B>(x + i, ld, near_x);
     for (int n = 0; n < B::size; ++n) near_x[n] = near(near_x[n], all(limit), &far);
     quotient<FORM, M, K>(m, count, Table<B>{table + at}, Table<B>{table + at + (m + 1) * LINE}, near_x, out);
-    scatter<B>(y + i, ld, out);
+    scatter<B>(y + i, ld, out, past);
   };
-  sweep(Streams{x, nullptr, y}, rows, ld, groups, terms, 0, step);
+  sweep(Streams{x, nullptr, y, past}, rows, ld, groups, terms, 0, step);
   if (!any(far)) return;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t q = 0; q < groups * LINE; ++q) {
@@ -256,7 +256,7 @@ void rational_column_forward(const float* x, float* y, int64_t rows, int64_t ld,
 
 template <int FORM, int M, int K>
 void rational_column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int m, int count,
-                              float limit, const float* table, float* sums) {
+                              float limit, const float* table, float* sums, bool past) {
   if constexpr (M != ANY) m = M, count = K;
   vi far = {};
   const int terms = m + 1 + count;
@@ -273,9 +273,9 @@ void rational_column_backward(const float* x, const float* g, float* gx, int64_t
     }
     gradients<FORM, M, K, false>(m, count, Table<B>{table + at}, Table<B>{table + at + (m + 1) * LINE}, near_x, near_g, out, vi{},
                                  Adder<B>(sums + to));
-    scatter<B>(gx + i, ld, out);
+    scatter<B>(gx + i, ld, out, past);
   };
-  sweep(Streams{x, g, gx}, rows, ld, groups, terms, terms, step);
+  sweep(Streams{x, g, gx, past}, rows, ld, groups, terms, terms, step);
   if (!any(far)) return;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t q = 0; q < groups * LINE; ++q) {

@@ -136,7 +136,7 @@ struct Constants {
 };
 
 template <int F, int D>
-void row_forward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale) {
+void row_forward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale, bool past) {
   if constexpr (D != ANY) degree = D;
   const Constants<most(D) + 1> c(coef, degree + 1);
   const vf mid = all(center), scale = all(rscale);
@@ -146,7 +146,7 @@ void row_forward(const float* x, float* y, int64_t n, const float* coef, int deg
     vf u[AHEAD], out[AHEAD];
     for (int v = 0; v < AHEAD; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
     value<F, D>(degree, at, u, out);
-    for (int v = 0; v < AHEAD; ++v) store(y + i + v * W, out[v]);
+    for (int v = 0; v < AHEAD; ++v) put(y + i + v * W, out[v], past);
   }
   for (; i < n; i += W) {
     const int count = n - i < W ? (int)(n - i) : W;
@@ -194,7 +194,7 @@ __attribute__((noinline)) void row_defined_input(const float* x, const float* g,
 // INPUT: gx is wanted; else it is not touched.
 template <int F, int D, bool INPUT>
 void row_backward(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, float center, float rscale,
-                  double* sums) {
+                  double* sums, bool past) {
   if constexpr (D != ANY) degree = D;
   constexpr int S = lower(D), U = W >= 8 ? F == 0 && D > 6 ? 4 : 2 : AHEAD;  // long chains: more of them
   const int slope_degree = lower(degree);
@@ -210,7 +210,7 @@ void row_backward(const float* x, const float* g, float* gx, int64_t n, const fl
       for (int v = 0; v < U; ++v) u[v] = (load(x + i + v * W) - mid) * scale, gv[v] = load(g + i + v * W);
       Gradients<F, U> found(gv);
       ascending<D>(degree, [&](int j) { found.template step<INPUT>(j, slope_degree, at, u, [&s](int k, int, vf t) { s[k] += t; }); });
-      for (int v = 0; INPUT && v < U; ++v) store(gx + i + v * W, found.input[v]);
+      for (int v = 0; INPUT && v < U; ++v) put(gx + i + v * W, found.input[v], past);
     }
     for (; i < end; i += W) {
       const int count = end - i < W ? (int)(end - i) : W;
@@ -230,7 +230,7 @@ void row_backward(const float* x, const float* g, float* gx, int64_t n, const fl
 
 template <int F, int D, int Q>
 void row_input(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, const float* q, int degree_q,
-               float center, float rscale) {
+               float center, float rscale, bool past) {
   if constexpr (D != ANY) degree = D;
   if constexpr (Q != ANY) degree_q = Q;
   constexpr int S = lower(D);
@@ -247,7 +247,7 @@ void row_input(const float* x, const float* g, float* gx, int64_t n, const float
     for (int v = 0; v < U; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
     vf out[U], other[U];
     evaluate_both<F, S, Q>(slope_degree, at, degree_q, rest, u, out, other);
-    for (int v = 0; v < U; ++v) store(gx + i + v * W, load(g + i + v * W) * out[v] + other[v]);
+    for (int v = 0; v < U; ++v) put(gx + i + v * W, load(g + i + v * W) * out[v] + other[v], past);
   }
   for (; i < n; i += W) {
     const int count = n - i < W ? (int)(n - i) : W;
@@ -281,10 +281,11 @@ constexpr int64_t PAGE = 1024;   // rows that lie whole pages apart share one se
 struct Streams {
   const float *x, *g;  // g and out: null where there is none
   float* out;
+  bool past = false;
   SLAF_INLINE void prefetch(int64_t i) const {
     __builtin_prefetch(x + i);
     if (g) __builtin_prefetch(g + i);
-    if (out) __builtin_prefetch(out + i, 1);
+    if (out && !past) __builtin_prefetch(out + i, 1);
   }
   // Whether no two are in the same place of a page, or nearly so: allocators put large tensors there.
   SLAF_INLINE bool apart() const { return far(x, g) && far(x, out) && far(g, out); }
@@ -345,8 +346,8 @@ SLAF_INLINE void gather(const float* p, int64_t ld, vf (&out)[B::size]) {
 }
 
 template <class B>
-SLAF_INLINE void scatter(float* p, int64_t ld, const vf (&v)[B::size]) {
-  for (int n = 0; n < B::size; ++n) store(p + n % B::rows * ld + n / B::rows * W, v[n]);
+SLAF_INLINE void scatter(float* p, int64_t ld, const vf (&v)[B::size], bool past = false) {
+  for (int n = 0; n < B::size; ++n) put(p + n % B::rows * ld + n / B::rows * W, v[n], past);
 }
 
 template <int U, class T>
@@ -382,7 +383,7 @@ SLAF_INLINE bool finite_columns(int64_t groups, int count, const float* sums) {
 }
 
 template <int F, int D>
-void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table) {
+void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table, bool past) {
   if constexpr (D != ANY) degree = D;
   auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
     using B = decltype(block);
@@ -391,9 +392,9 @@ void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t 
     gather<B>(x + i, ld, u);
     standardise(t, degree + 1, u);
     value<F, D>(degree, t, u, out);
-    scatter<B>(y + i, ld, out);
+    scatter<B>(y + i, ld, out, past);
   };
-  sweep<4, PER_LINE == 1 && (D > 5)>(Streams{x, nullptr, y}, rows, ld, groups, degree + 3, 0, step);
+  sweep<4, PER_LINE == 1 && (D > 5)>(Streams{x, nullptr, y, past}, rows, ld, groups, degree + 3, 0, step);
 }
 
 template <int F>
@@ -415,7 +416,7 @@ __attribute__((noinline)) void column_defined_input(const float* x, const float*
 
 template <int F, int D, bool INPUT>
 void column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table,
-                     float* sums) {
+                     float* sums, bool past) {
   if constexpr (D != ANY) degree = D;
   const int slope_degree = lower(degree);
   auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
@@ -430,15 +431,15 @@ void column_backward(const float* x, const float* g, float* gx, int64_t rows, in
     ascending<D>(degree, [&](int j) {
       found.template step<INPUT>(j, slope_degree, t, u, [&add](int k, int n, vf term) { add(k, n, term); });
     });
-    if constexpr (INPUT) scatter<B>(gx + i, ld, found.input);
+    if constexpr (INPUT) scatter<B>(gx + i, ld, found.input, past);
   };
-  sweep<F == 0 ? 4 : 2, F == 0 && (D > 5)>(Streams{x, g, INPUT ? gx : nullptr}, rows, ld, groups, slope_degree + 3, degree + 1, step);
+  sweep<F == 0 ? 4 : 2, F == 0 && (D > 5)>(Streams{x, g, INPUT ? gx : nullptr, past}, rows, ld, groups, slope_degree + 3, degree + 1, step);
   if (INPUT && !finite_columns(groups, degree + 1, sums)) column_defined_input<F>(x, g, gx, rows, ld, groups, slope_degree, table);
 }
 
 template <int F, int D, int Q>
 void column_input(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, int degree_q,
-                  const float* table) {
+                  const float* table, bool past) {
   if constexpr (D != ANY) degree = D;
   if constexpr (Q != ANY) degree_q = Q;
   const int slope_degree = lower(degree);
@@ -451,9 +452,9 @@ void column_input(const float* x, const float* g, float* gx, int64_t rows, int64
     standardise(t, slope_degree + degree_q + 2, u);
     evaluate_both<F, lower(D), Q>(slope_degree, t, degree_q, rest, u, out, other);
     for (int n = 0; n < B::size; ++n) out[n] = gv[n] * out[n] + other[n];
-    scatter<B>(gx + i, ld, out);
+    scatter<B>(gx + i, ld, out, past);
   };
-  sweep(Streams{x, g, gx}, rows, ld, groups, slope_degree + degree_q + 4, 0, step);
+  sweep(Streams{x, g, gx, past}, rows, ld, groups, slope_degree + degree_q + 4, 0, step);
 }
 
 }  // namespace

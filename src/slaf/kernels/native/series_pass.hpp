@@ -34,10 +34,10 @@ struct Forward : Pass {
   const SeriesKernels* kernel;
   int degree;
   void row(const float* x, const float*, float* y, int64_t n, const float* r, double*) const override {
-    kernel->row_forward(x, y, n, r, degree, r[width - 2], r[width - 1]);
+    kernel->row_forward(x, y, n, r, degree, r[width - 2], r[width - 1], past);
   }
   void column(const float* x, const float*, float* y, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
-    kernel->column_forward(x, y, m, ld, groups, degree, table);
+    kernel->column_forward(x, y, m, ld, groups, degree, table, past);
   }
 };
 
@@ -45,10 +45,10 @@ struct Backward : Pass {
   const SeriesKernels* kernel;
   int degree;
   void row(const float* x, const float* g, float* gx, int64_t n, const float* r, double* s) const override {
-    (writes ? kernel->row_backward : kernel->row_sums)(x, g, gx, n, r, degree, r[width - 2], r[width - 1], s);
+    (writes ? kernel->row_backward : kernel->row_sums)(x, g, gx, n, r, degree, r[width - 2], r[width - 1], s, past);
   }
   void column(const float* x, const float* g, float* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    (writes ? kernel->column_backward : kernel->column_sums)(x, g, gx, m, ld, groups, degree, table, s);
+    (writes ? kernel->column_backward : kernel->column_sums)(x, g, gx, m, ld, groups, degree, table, s, past);
   }
 };
 
@@ -57,10 +57,10 @@ struct Input : Pass {
   ColumnInput* across;
   int degree, degree_q;
   void row(const float* x, const float* g, float* gx, int64_t n, const float* r, double*) const override {
-    along(x, g, gx, n, r, degree, r + slope_terms(degree), degree_q, r[width - 2], r[width - 1]);
+    along(x, g, gx, n, r, degree, r + slope_terms(degree), degree_q, r[width - 2], r[width - 1], past);
   }
   void column(const float* x, const float* g, float* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
-    across(x, g, gx, m, ld, groups, degree, degree_q, table);
+    across(x, g, gx, m, ld, groups, degree, degree_q, table, past);
   }
 };
 
