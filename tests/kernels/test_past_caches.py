@@ -1,6 +1,8 @@
 """Outputs that go past the caches: the same bits, and only where they are large and in memory already."""
 
 import copy
+import os
+import subprocess
 import sys
 
 import pytest
@@ -63,7 +65,7 @@ def test_far_inputs_and_what_is_not_finite_keep_their_bits():
 
 def test_where_outputs_go():
     goes = native.entries.goes_past
-    written, small = torch.ones(1 << 23), torch.ones(1 << 20)
+    written, small = torch.ones(1 << 22), torch.ones(1 << 20)
     large = 4 * written.numel()
     assert goes(written, large) == sys.platform.startswith("linux")
     assert not goes(small, 4 * small.numel())
@@ -84,3 +86,16 @@ def test_memory_that_nobody_has_touched_is_written_as_ever():
         assert not native.entries.goes_past(address, size)
         fresh[size // 2] = 1
         assert native.entries.goes_past(address, size)
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "told"), [("0", 0, "True"), ("16M", 1, "SLAF_PAST_CACHES_FROM must be a number of bytes; got '16M'")]
+)
+def test_the_environment_says_from_where(value, status, told):
+    code = "import torch; from slaf.kernels.native import entries; print(entries.goes_past(torch.ones(64), 256))"
+    if value == "0" and not sys.platform.startswith("linux"):
+        pytest.skip("only Linux says what is in memory")
+    environment = os.environ | {"SLAF_PAST_CACHES_FROM": value}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == status
+    assert told in done.stdout + done.stderr

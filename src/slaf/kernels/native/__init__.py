@@ -40,6 +40,8 @@ DTYPES = {"float32": 0, "bfloat16": 1, "float16": 2}
 FAMILIES = {"power": 0, "chebyshev": 1}
 FORMS = {"even": 0, "per_term": 1, "joint": 2, "square": 3}
 ISAS = ("avx512", "avx2", "portable")
+PAST_CACHES = "SLAF_PAST_CACHES_FROM"
+"""The environment's say in how large an output is that goes past the caches."""
 
 
 @lru_cache(maxsize=1)
@@ -54,6 +56,10 @@ def _library() -> tuple[Any, str]:
     except ImportError as error:
         return None, f"it cannot be loaded: {error}"
     library.borrow_threads(_gomp_parallel())
+    if size := os.environ.get(PAST_CACHES):
+        if not size.isdecimal():
+            raise ValueError(f"{PAST_CACHES} must be a number of bytes; got {size!r}")
+        library.go_past_from(int(size))
     return library, ""
 
 
@@ -113,13 +119,13 @@ def borrow_threads(borrow: bool) -> bool:
 
 @contextmanager
 def past_caches_from(size: int) -> Iterator[None]:
-    """Inside, outputs of so many bytes go past the caches if they are in memory already: for tests and measurements."""
+    """Inside, outputs of ``size`` bytes and more go past the caches if they are in memory already: for tests and measurements."""
     library = _library()[0]
-    library.go_past_from(size)
+    before = library.go_past_from(size)
     try:
         yield
     finally:
-        library.go_past_from(-1)
+        library.go_past_from(before)
 
 
 class _Entries:

@@ -113,8 +113,8 @@ SLAF_METHOD(bool, force_isa, const char* name) {
   return found;
 }
 
-// For tests and measurements: outputs of so many bytes go past the caches from now on, where they may; below 0: as it was.
-SLAF_METHOD(bool, go_past_from, int64_t bytes) { return past_from().store(bytes < 0 ? PAST_FROM : bytes), true; }
+// Outputs of so many bytes and more go past the caches from now on; what it was.
+SLAF_METHOD(int64_t, go_past_from, int64_t bytes) { return past_from().exchange(bytes); }
 
 SLAF_METHOD(bool, goes_past, const void* out, int64_t bytes) { return goes_past(out, bytes); }
 

@@ -83,6 +83,7 @@ constexpr char letter() {
 // -- results ---------------------------------------------------------------------------------------------------------------------------
 
 inline PyObject* answer(const char*, bool found) { return PyBool_FromLong(found); }
+inline PyObject* answer(const char*, int64_t found) { return PyLong_FromLongLong(found); }
 inline PyObject* answer(const char*, const char* text) { return PyUnicode_FromString(text); }
 
 // Of a kernel: whether it did it, for one may find that it cannot, by what it has read.

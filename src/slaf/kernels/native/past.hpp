@@ -15,8 +15,8 @@
 
 namespace slaf {
 
-// As large as the last level of most caches; with a quarter of that two threads gained nothing, with a sixteenth a step took longer.
-constexpr int64_t PAST_FROM = 32 << 20;
+// The four tensors of a step together are more than the last level of most caches then. Where they are less, a step takes longer.
+constexpr int64_t PAST_FROM = 16 << 20;
 
 inline std::atomic<int64_t>& past_from() {
   static std::atomic<int64_t> bytes{PAST_FROM};
