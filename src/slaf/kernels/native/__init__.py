@@ -40,6 +40,7 @@ DTYPES = {"float32": 0, "bfloat16": 1, "float16": 2}
 FAMILIES = {"power": 0, "chebyshev": 1}
 FORMS = {"even": 0, "per_term": 1, "joint": 2, "square": 3}
 ISAS = ("avx512", "avx2", "portable")
+NEVER = 2**63 - 1
 PAST_CACHES = "SLAF_PAST_CACHES_FROM"
 """The environment's say in how large an output is that goes past the caches."""
 
@@ -59,7 +60,7 @@ def _library() -> tuple[Any, str]:
     if size := os.environ.get(PAST_CACHES):
         if not size.isdecimal():
             raise ValueError(f"{PAST_CACHES} must be a number of bytes; got {size!r}")
-        library.go_past_from(int(size))
+        library.go_past_from(min(int(size), NEVER))
     return library, ""
 
 
@@ -119,7 +120,7 @@ def borrow_threads(borrow: bool) -> bool:
 
 @contextmanager
 def past_caches_from(size: int) -> Iterator[None]:
-    """Inside, outputs of ``size`` bytes and more go past the caches if they are in memory already: for tests and measurements."""
+    """Inside, outputs of ``size`` bytes and more go past the caches if in memory already, from 0 all: for tests and measurements."""
     library = _library()[0]
     before = library.go_past_from(size)
     try:

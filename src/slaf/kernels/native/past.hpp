@@ -5,9 +5,6 @@
 
 #include <atomic>
 
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
 #if defined(__linux__)
 #include <sys/mman.h>
 #include <unistd.h>
@@ -35,15 +32,16 @@ inline bool resident(const void* at) {
 #endif
 }
 
-// By its middle: allocators keep notes at an end.
+// By its middle: allocators keep notes at an end. From 0 on: all of them.
 inline bool goes_past(const void* out, int64_t bytes) {
-  return out && bytes >= past_from().load(std::memory_order_relaxed) && resident(static_cast<const char*>(out) + bytes / 2);
+  const int64_t from = past_from().load(std::memory_order_relaxed);
+  return out && bytes >= from && (from == 0 || resident(static_cast<const char*>(out) + bytes / 2));
 }
 
 // After stores past the caches, before another thread may read.
 inline void settle() {
-#if defined(__x86_64__)
-  _mm_sfence();
+#if defined(__x86_64__) || defined(__i386__)
+  asm volatile("sfence" ::: "memory");
 #endif
 }
 
