@@ -11,6 +11,7 @@ from native_checks import ISAS, needs_native
 
 import slaf
 from slaf.kernels import native, use
+from slaf.kernels.native.caches import last_level, outputs_past
 
 pytestmark = needs_native
 
@@ -64,18 +65,28 @@ def test_far_inputs_and_what_is_not_finite_keep_their_bits():
 
 
 def test_where_outputs_go():
-    goes = native.entries.goes_past
-    written, small = torch.ones(1 << 22), torch.ones(1 << 20)
-    large = 4 * written.numel()
-    assert goes(written, large) == sys.platform.startswith("linux")
-    assert not goes(small, 4 * small.numel())
-    assert not goes(written, large - 4)
-    assert not goes(None, large)
-    with native.past_caches_from(1 << 20):
-        assert goes(small, 4 * small.numel()) == sys.platform.startswith("linux")
+    goes, linux = native.entries.goes_past, sys.platform.startswith("linux")
+    written = torch.ones(1 << 20)
+    size = 4 * written.numel()
+    with native.past_caches_from(size):
+        assert goes(written, size) == linux
+        assert not goes(written, size - 4)
+        assert not goes(None, size)
+    with native.past_caches_from(native.NEVER):
+        assert not goes(written, size)
     with native.past_caches_from(0):
         assert goes(torch.empty(1), 4)
-    assert not goes(small, 4 * small.numel())
+
+
+def test_from_a_quarter_of_the_last_cache_on(tmp_path):
+    assert last_level(tmp_path) is None
+    for index, level, size in (("index0", "1", "48K"), ("index2", "2", "1024K"), ("index3", "3", "65536K\n"), ("index4", "much", "1K")):
+        (tmp_path / index).mkdir()
+        (tmp_path / index / "level").write_text(level)
+        (tmp_path / index / "size").write_text(size)
+        found = last_level(tmp_path)
+        assert found == (64 << 20 if index >= "index3" else None)
+    assert [outputs_past(cache) for cache in (None, 0, 4 << 20, 64 << 20)] == [None, None, 8 << 20, 16 << 20]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says what is in memory")
@@ -83,7 +94,7 @@ def test_memory_that_nobody_has_touched_is_written_as_ever():
     import mmap
 
     size = 64 << 20
-    with mmap.mmap(-1, size) as fresh:
+    with mmap.mmap(-1, size) as fresh, native.past_caches_from(size):
         address = torch.frombuffer(fresh, dtype=torch.uint8).data_ptr()
         assert not native.entries.goes_past(address, size)
         fresh[size // 2] = 1
@@ -93,14 +104,15 @@ def test_memory_that_nobody_has_touched_is_written_as_ever():
 @pytest.mark.parametrize(
     ("value", "status", "told"),
     [
-        ("0", 0, "True"),
-        (str(10**20), 0, "False"),
+        ("0", 0, "0"),
+        (str(10**20), 0, str(2**63 - 1)),
+        ("", 0, str(outputs_past(last_level()) or 16 << 20)),
         ("16M", 1, "SLAF_PAST_CACHES_FROM must be a number of bytes; got '16M'"),
     ],
 )
 def test_the_environment_says_from_where(value, status, told):
-    code = "import torch; from slaf.kernels.native import entries; print(entries.goes_past(torch.ones(1 << 23), 1 << 25))"
+    code = "from slaf.kernels.native import entries; print(entries.go_past_from(1))"
     environment = os.environ | {"SLAF_PAST_CACHES_FROM": value}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == status
-    assert told in done.stdout + done.stderr
+    assert told in (done.stderr if status else done.stdout.split())

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from .caches import last_level, outputs_past
+
 __all__ = [
     "DTYPES",
     "FAMILIES",
@@ -57,11 +59,18 @@ def _library() -> tuple[Any, str]:
     except ImportError as error:
         return None, f"it cannot be loaded: {error}"
     library.borrow_threads(_gomp_parallel())
-    if size := os.environ.get(PAST_CACHES):
-        if not size.isdecimal():
-            raise ValueError(f"{PAST_CACHES} must be a number of bytes; got {size!r}")
-        library.go_past_from(min(int(size), NEVER))
+    if (size := _past_caches_from()) is not None:
+        library.go_past_from(size)
     return library, ""
+
+
+def _past_caches_from() -> int | None:
+    """What the environment says, or else the machine; ``None`` where both are silent."""
+    if not (size := os.environ.get(PAST_CACHES)):
+        return outputs_past(last_level())
+    if not size.isdecimal():
+        raise ValueError(f"{PAST_CACHES} must be a number of bytes; got {size!r}")
+    return min(int(size), NEVER)
 
 
 def _gomp_parallel() -> int | None:

@@ -12,7 +12,8 @@
 
 namespace slaf {
 
-// The four tensors of a step together are more than the last level of most caches then. Where they are less, a step takes longer.
+// Where nobody says otherwise: the four tensors of a step together are more than the last level of most caches then. Where they are less,
+// a step takes longer.
 constexpr int64_t PAST_FROM = 16 << 20;
 
 inline std::atomic<int64_t>& past_from() {
