@@ -10,6 +10,7 @@ import torch
 from native_checks import ISAS, needs_native
 
 import slaf
+from slaf.fit import fold
 from slaf.kernels import native, use
 from slaf.kernels.native.caches import last_level, outputs_past
 
@@ -21,6 +22,12 @@ SPECS = [
     "slaf(basis=power, degree=12, normalize=batch, input=identity)",
     "rational(5, 4)",
     "piecewise_linear(knots=32)",
+    "slaf(basis=bspline, terms=12, share=channel)",
+    "slaf(basis=rbf, terms=8, share=channel, input=identity)",
+    "prelu",
+    "apl",
+    "evonorm_s0",
+    "evonorm_b0",
 ]
 
 
@@ -49,6 +56,17 @@ def test_the_same_bits(spec, shape, dtype, isa):  # noqa: ARG001 - chosen by the
         ordinary = step(act, at, w)
         with native.past_caches_from(0):
             past = step(act, at, w)
+        assert all(torch.equal(a, b) for a, b in zip(ordinary, past, strict=True))
+
+
+@pytest.mark.parametrize("to", ["piecewise_linear", "piecewise_polynomial", "polynomial", "int8"])
+def test_folded_forms_have_the_same_bits(to):
+    act = fold("silu", to)
+    for shape in [(3, 16, 512), (5, 77), (3, 40, 30)]:
+        x, w = 2 * torch.randn(shape), torch.randn(shape)
+        ordinary = step(act, x, w)
+        with native.past_caches_from(0):
+            past = step(act, x, w)
         assert all(torch.equal(a, b) for a, b in zip(ordinary, past, strict=True))
 
 

@@ -24,7 +24,6 @@ constexpr int64_t FEW_COLUMNS = 256;     // up to so many, rows are joined until
 constexpr int64_t COLUMN_ROWS = 128;     // rows summed in float32
 constexpr int64_t COLUMN_TILE = 65536;   // elements of a tile of columns: with fewer, their sums take too much memory
 constexpr int64_t WIDE = 256;            // lines of a row taken together: whole rows where possible, hardware prefetches along them
-constexpr int64_t LONG_ROW = 512;        // longer ones are worth a call of a kernel that has no columns
 constexpr int64_t BUFFER = 1024;         // elements of a half type widened together
 constexpr int64_t COLLECTED_WIDTH = 128; // elements of a sample that are collected together: eight cache lines, or whole samples
 constexpr int64_t COLLECTED_ROW = 384;   // elements of a channel that are: what is collected fits into the second level of a cache
@@ -341,7 +340,7 @@ std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64
 std::vector<double> drive(const Pass& p, const Kernels& kernels) {
   const Access a{p, kernels};
   if (p.c == 1) return drive_rows(a, 1, 1, p.n * p.s);
-  if (p.rowwise && p.s < LONG_ROW) return drive_collected(a, p.n, p.c, p.s);
+  if (p.collected()) return drive_collected(a, p.n, p.c, p.s);
   if (p.s >= SHORT_ROW) return drive_rows(a, p.n, p.c, p.s);
   return drive_columns(a, columns_of(p.n, p.c, p.s));
 }

@@ -9,6 +9,7 @@
 namespace slaf {
 
 constexpr int64_t SHORT_ROW = 32;  // shorter rows are treated as columns
+constexpr int64_t LONG_ROW = 512;  // longer ones are worth a call of a kernel that has no columns
 
 enum Dtype { FLOAT32 = 0, BFLOAT16 = 1, FLOAT16 = 2 };
 
@@ -24,11 +25,13 @@ struct Pass {
   int width;
   int sums = 0;           // sums for every channel
   bool writes = true;     // whether the kernel writes an output, wanted or not
-  bool past = false;      // whether the output goes past the caches, in kernels that know how
+  bool past = false;      // whether the output goes past the caches
   bool rowwise = false;   // there is no column kernel: what is short along the rows is collected into long ones,
   bool takes_runs = false;  // or given as it lies, where there are ``runs``
 
   virtual ~Pass() = default;
+  void take_rows() { rowwise = true, past = past && !collected(); }  // what is collected is read again
+  bool collected() const { return rowwise && c > 1 && s < LONG_ROW; }
   virtual void row(const float* x, const float* g, float* out, int64_t n, const float* parameters, double* sums) const = 0;
   // Rows of n elements, ``stride`` apart, that share their parameters.
   virtual void runs(const float* x, const float* g, float* out, int64_t n, int64_t count, int64_t stride, const float* parameters,

@@ -9,7 +9,8 @@
 namespace {
 
 template <class Op>
-void elementwise_row(const float* x, const float* g, float* out, int64_t n, int terms, const float* parameters, double* sums) {
+void elementwise_row(const float* x, const float* g, float* out, int64_t n, int terms, const float* parameters, double* sums,
+                     bool past) {
   const Constants<Op::WIDTH> c(parameters, Op::width(terms));
   auto parameter = [&c](int j) { return c.c[j]; };
   for (int64_t start = 0; start < n; start += RUN) {
@@ -19,7 +20,7 @@ void elementwise_row(const float* x, const float* g, float* out, int64_t n, int 
     int64_t i = start;
     for (; i + W <= end; i += W) {
       const vf y = Op::value(terms, parameter, load(x + i), Op::READS ? load(g + i) : vf{}, add);
-      if (Op::WRITES) store(out + i, y);
+      if (Op::WRITES) put(out + i, y, past);
     }
     if (i < end) {
       const int count = (int)(end - i);
@@ -32,7 +33,7 @@ void elementwise_row(const float* x, const float* g, float* out, int64_t n, int 
 
 template <class Op>
 void elementwise_column(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, int terms, const float* table,
-                        float* sums) {
+                        float* sums, bool past) {
   auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
     using B = decltype(block);
     const Table<B> t{table + at};
@@ -43,13 +44,13 @@ void elementwise_column(const float* x, const float* g, float* out, int64_t rows
       for (int r = 0; r < B::rows; ++r) {
         const int64_t place = i + r * ld + v * W;
         const vf y = Op::value(terms, parameter, load(x + place), Op::READS ? load(g + place) : vf{}, add);
-        if (Op::WRITES) store(out + place, y);
+        if (Op::WRITES) put(out + place, y, past);
       }
       float* total = sums + to + v * W;
       for (int j = 0; j < Op::sums(terms); ++j) store(total + j * LINE, load(total + j * LINE) + s[j]);
     }
   };
-  sweep(Streams{x, Op::READS ? g : nullptr, Op::WRITES ? out : nullptr}, rows, ld, groups, Op::width(terms), Op::sums(terms), step);
+  sweep(Streams{x, Op::READS ? g : nullptr, Op::WRITES ? out : nullptr, past}, rows, ld, groups, Op::width(terms), Op::sums(terms), step);
 }
 
 template <class Op>

@@ -68,22 +68,22 @@ struct WithEnds {
 };
 
 template <class F>
-void folded_row(const float* x, const float* g, float* out, int64_t n, const float* form, const slaf::FoldedShape& shape) {
+void folded_row(const float* x, const float* g, float* out, int64_t n, const float* form, const slaf::FoldedShape& shape, bool past) {
   const F f(form, shape);
   constexpr int U = F::U, STEP = U * W;
-  auto step = [&f](const float* from, const float* by, float* to) {
+  auto step = [&f](const float* from, const float* by, float* to, bool past) {
     vf xs[U], gs[U], ys[U];
     for (int u = 0; u < U; ++u) xs[u] = load(from + u * W), gs[u] = F::READS ? load(by + u * W) : vf{};
     f(xs, gs, ys);
-    for (int u = 0; u < U; ++u) store(to + u * W, ys[u]);
+    for (int u = 0; u < U; ++u) put(to + u * W, ys[u], past);
   };
   int64_t i = 0;
-  for (; i + STEP <= n; i += STEP) step(x + i, g + (F::READS ? i : 0), out + i);
+  for (; i + STEP <= n; i += STEP) step(x + i, g + (F::READS ? i : 0), out + i, past);
   if (i < n) {
     alignas(64) float rest[2][STEP] = {};
     memcpy(rest[0], x + i, 4 * (n - i));
     if (F::READS) memcpy(rest[1], g + i, 4 * (n - i));
-    step(rest[0], rest[1], rest[0]);
+    step(rest[0], rest[1], rest[0], false);
     memcpy(out + i, rest[0], 4 * (n - i));
   }
 }

@@ -17,7 +17,7 @@ struct FoldedPass : Pass {
   int64_t size;
 
   void row(const float* x, const float* g, float* out, int64_t m, const float* r, double*) const override {
-    kernel(x, g, out, m, forms + (int64_t)r[0] * size, shape);
+    kernel(x, g, out, m, forms + (int64_t)r[0] * size, shape, past);
   }
 };
 
@@ -60,7 +60,7 @@ SLAF_ENTRY(folded, const void* x, const void* g, void* out, int dtype, int64_t n
     describe(p, x, g, out, dtype, n, c, s, threads, 1);
     memcpy(p.rows.data(), index, 4 * p.rows.size());
     const FoldedKernels& found = kernels_of(set, kind, shape);
-    p.kernel = g ? found.gradient : found.value, p.shape = shape, p.forms = forms, p.size = size, p.rowwise = true;
+    p.kernel = g ? found.gradient : found.value, p.shape = shape, p.forms = forms, p.size = size, p.take_rows();
     drive(p, set);
   });
 }

@@ -12,12 +12,12 @@ struct HingesPass : Pass {
   int count;
 
   void row(const float* x, const float* g, float* out, int64_t m, const float* r, double* s) const override {
-    if (sums) kernel->row_backward(x, g, out, m, r, count, s);
-    else kernel->row_forward(x, out, m, r, count);
+    if (sums) kernel->row_backward(x, g, out, m, r, count, s, past);
+    else kernel->row_forward(x, out, m, r, count, past);
   }
   void column(const float* x, const float* g, float* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    if (sums) kernel->column_backward(x, g, out, m, ld, groups, count, table, s);
-    else kernel->column_forward(x, out, m, ld, groups, count, table);
+    if (sums) kernel->column_backward(x, g, out, m, ld, groups, count, table, s, past);
+    else kernel->column_forward(x, out, m, ld, groups, count, table, past);
   }
 };
 
@@ -27,7 +27,8 @@ std::vector<double> run(const Kernels& set, const void* x, const void* g, void* 
   const int terms = 4 + 2 * count;
   describe(p, x, g, out, dtype, n, c, s, threads, terms);
   memcpy(p.rows.data(), parameters, 4 * p.rows.size());
-  p.kernel = &set.hinges[count ? 1 : 0], p.count = count, p.rowwise = terms > MAX_MOMENTS, p.sums = g ? terms : 0;
+  p.kernel = &set.hinges[count ? 1 : 0], p.count = count, p.sums = g ? terms : 0;
+  if (terms > MAX_MOMENTS) p.take_rows();
   return drive(p, set);
 }
 

@@ -72,10 +72,11 @@ constexpr int piece_stride(int cells) { return (cells + 31) / 32 * 32; }  // flo
 
 // ``parameters``: center, rscale, the slopes of the two sides, and for every power of t a table of ``piece_stride`` numbers.
 // ``runs`` rows of n elements, ``stride`` apart.
-typedef void PiecesForward(const float* x, float* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells);
+typedef void PiecesForward(const float* x, float* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells,
+                           bool past);
 // The tables are those of the slope in x. Sums g·t^k: (cells + 2, degree + 1).
 typedef void PiecesBackward(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
-                            int degree, int cells, double* sums);
+                            int degree, int cells, double* sums, bool past);
 
 struct PiecesKernels {
   PiecesForward* forward;
@@ -86,17 +87,19 @@ constexpr int MAX_HINGES = 64;
 
 // Two lines that meet at a place, and ``count`` hinges: see hinges.hpp.
 struct HingesKernels {
-  void (*row_forward)(const float* x, float* y, int64_t n, const float* parameters, int count);
-  void (*column_forward)(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int count, const float* table);
-  void (*row_backward)(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int count, double* sums);
+  void (*row_forward)(const float* x, float* y, int64_t n, const float* parameters, int count, bool past);
+  void (*column_forward)(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int count, const float* table,
+                         bool past);
+  void (*row_backward)(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int count, double* sums, bool past);
   void (*column_backward)(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int count,
-                          const float* table, float* sums);
+                          const float* table, float* sums, bool past);
 };
 
 // One function of x, or of x and g, with parameters of a row or, in ``table``, of every column; see elementwise.hpp.
-typedef void RowElementwise(const float* x, const float* g, float* out, int64_t n, int terms, const float* parameters, double* sums);
+typedef void RowElementwise(const float* x, const float* g, float* out, int64_t n, int terms, const float* parameters, double* sums,
+                            bool past);
 typedef void ColumnElementwise(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, int terms,
-                               const float* table, float* sums);
+                               const float* table, float* sums, bool past);
 
 struct Elementwise {
   RowElementwise* row;
@@ -118,7 +121,7 @@ constexpr int64_t folded_tree(const FoldedShape& f) { return f.slots <= MAX_FOLD
 constexpr int64_t folded_search(const FoldedShape& f) { return folded_tree(f) + f.buckets + f.slots + ((int64_t)1 << f.steps); }
 
 // Values at x, or, reading g, the gradient of x.
-typedef void FoldedRow(const float* x, const float* g, float* out, int64_t n, const float* form, const FoldedShape& shape);
+typedef void FoldedRow(const float* x, const float* g, float* out, int64_t n, const float* form, const FoldedShape& shape, bool past);
 
 struct FoldedKernels {
   FoldedRow *value, *gradient;

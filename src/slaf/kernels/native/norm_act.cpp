@@ -58,10 +58,10 @@ void by_blocks(const Whole& w, int64_t unit, F body) {
 struct Elements : Pass {
   Elementwise kernel;
   void row(const float* x, const float* g, float* out, int64_t n, const float* parameters, double* s) const override {
-    kernel.row(x, g, out, n, 0, parameters, s);
+    kernel.row(x, g, out, n, 0, parameters, s, past);
   }
   void column(const float* x, const float* g, float* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    kernel.column(x, g, out, m, ld, groups, 0, table, s);
+    kernel.column(x, g, out, m, ld, groups, 0, table, s, past);
   }
 };
 

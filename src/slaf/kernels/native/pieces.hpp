@@ -254,10 +254,10 @@ SLAF_INLINE void take(const float* from, int64_t count, vf (&to)[U]) {
 }
 
 template <int U>
-SLAF_INLINE void put(float* to, int64_t count, const vf (&from)[U]) {
+SLAF_INLINE void give(float* to, int64_t count, const vf (&from)[U], bool past) {
   for (int u = 0; u < U; ++u) {
     const int64_t left = count - u * W;
-    if (left >= W) store(to + u * W, from[u]);
+    if (left >= W) put(to + u * W, from[u], past);
     else if (left > 0) store_part(to + u * W, from[u], (int)left);
   }
 }
@@ -268,22 +268,23 @@ SLAF_INLINE void prefetch_run(const float* at, int64_t n, int64_t stride) {
 }
 
 template <class F>
-SLAF_INLINE void pieces_step(const F& f, int64_t count, const float* x, float* y) {
+SLAF_INLINE void pieces_step(const F& f, int64_t count, const float* x, float* y, bool past) {
   vf xs[F::U], ys[F::U];
   take(x, count, xs);
   f.value(xs, ys);
-  put(y, count, ys);
+  give(y, count, ys, past);
 }
 
 template <int D, int T>
-void pieces_row_forward(const float* x, float* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells) {
+void pieces_row_forward(const float* x, float* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells,
+                        bool past) {
   const Pieces<D, T, 0> f(parameters, degree, cells);
   constexpr int STEP = f.STEP;
   for (int64_t r = 0; r < runs; ++r, x += stride, y += stride) {
     if (r + 2 < runs) prefetch_run(x, n, stride);
     int64_t i = 0;
-    for (; i + STEP <= n; i += STEP) pieces_step(f, STEP, x + i, y + i);
-    if (i < n) pieces_step(f, n - i, x + i, y + i);
+    for (; i + STEP <= n; i += STEP) pieces_step(f, STEP, x + i, y + i, past);
+    if (i < n) pieces_step(f, n - i, x + i, y + i, past);
   }
 }
 
@@ -370,20 +371,20 @@ struct Moments {
 
 // One step along a row, of ``count`` elements; what is noted beyond them is 0.
 template <class F, class M>
-SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, int64_t count, const float* x, const float* g, float* gx) {
+SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, int64_t count, const float* x, const float* g, float* gx, bool past) {
   vf xs[F::U], gs[F::U], slope[F::U];
   take(x, count, xs);
   const auto place = f.template locate<true>(xs);
   f.slope(place, slope);
   take(g, count, gs);
   for (int u = 0; u < F::U; ++u) slope[u] *= gs[u];
-  put(gx, count, slope);
+  give(gx, count, slope, past);
   for (int u = 0; u < F::U; ++u) moments.note(at + u * W, place.piece[u], gs[u], place.t[u]);
 }
 
 template <int D, int T, int COPIES>
 SLAF_INLINE void pieces_row_sums(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
-                                 int degree, int cells, double* sums) {
+                                 int degree, int cells, double* sums, bool past) {
   const Pieces<D, T, 1> f(parameters, degree, cells);
   Moments<D, COPIES, T ? T * W + 2 : MAX_CELLS + 2> moments(cells, degree);
   constexpr int64_t STEP = f.STEP, BLOCK = moments.BLOCK, ROUND = STEP < 8 ? STEP : 8;
@@ -392,9 +393,9 @@ SLAF_INLINE void pieces_row_sums(const float* x, const float* g, float* gx, int6
     if (r + 2 < runs) prefetch_run(x, n, stride), prefetch_run(g, n, stride);
     for (int64_t i = 0; i < n;) {
       const int64_t room = (BLOCK - noted) / STEP * STEP, whole = i + (n - i < room ? (n - i) / STEP * STEP : room);
-      for (; i < whole; i += STEP, noted += STEP) pieces_step(f, moments, noted, STEP, x + i, g + i, gx + i);
+      for (; i < whole; i += STEP, noted += STEP) pieces_step(f, moments, noted, STEP, x + i, g + i, gx + i, past);
       if (i < n && noted + STEP <= BLOCK) {
-        pieces_step(f, moments, noted, n - i, x + i, g + i, gx + i);
+        pieces_step(f, moments, noted, n - i, x + i, g + i, gx + i, past);
         noted += (n - i + ROUND - 1) / ROUND * ROUND, i = n;
       }
       if (noted + STEP <= BLOCK) continue;
@@ -411,9 +412,9 @@ constexpr int64_t FEW = 128;  // so few elements take less time than the copies 
 
 template <int D, int T>
 void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
-                         int degree, int cells, double* sums) {
-  if (T == 0 || n * runs < FEW) pieces_row_sums<D, T, 1>(x, g, gx, n, runs, stride, parameters, degree, cells, sums);
-  else pieces_row_sums<D, T, 4>(x, g, gx, n, runs, stride, parameters, degree, cells, sums);
+                         int degree, int cells, double* sums, bool past) {
+  if (T == 0 || n * runs < FEW) pieces_row_sums<D, T, 1>(x, g, gx, n, runs, stride, parameters, degree, cells, sums, past);
+  else pieces_row_sums<D, T, 4>(x, g, gx, n, runs, stride, parameters, degree, cells, sums, past);
 }
 
 }  // namespace

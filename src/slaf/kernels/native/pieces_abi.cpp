@@ -15,8 +15,8 @@ struct PiecesPass : Pass {
 
   void row(const float* x, const float* g, float* out, int64_t m, const float* r, double* s) const override { runs(x, g, out, m, 1, m, r, s); }
   void runs(const float* x, const float* g, float* out, int64_t m, int64_t count, int64_t stride, const float* r, double* s) const override {
-    if (sums) kernel->backward(x, g, out, m, count, stride, r, degree, cells, s);
-    else kernel->forward(x, out, m, count, stride, r, degree, cells);
+    if (sums) kernel->backward(x, g, out, m, count, stride, r, degree, cells, s, past);
+    else kernel->forward(x, out, m, count, stride, r, degree, cells, past);
   }
   int pieces() const { return cells + 2; }
 };
@@ -32,7 +32,7 @@ struct Pieces {
 // first: 0 for the values, 1 for the slopes in x.
 void fill(PiecesPass& p, const Kernels& set, const Pieces& f, int first) {
   p.kernel = &set.pieces[f.degree <= 3 ? f.degree - 1 : 3][f.cells <= 16 ? 0 : f.cells <= 32 ? 1 : 2];
-  p.degree = f.degree, p.cells = f.cells, p.rowwise = p.takes_runs = true;
+  p.degree = f.degree, p.cells = f.cells, p.takes_runs = true, p.take_rows();
   const int terms = f.degree + 1, stride = piece_stride(f.cells);
   for (int64_t k = 0; k < p.c; ++k) {
     const float* from = f.table + k * p.pieces() * terms;

@@ -30,10 +30,10 @@ struct Bumps : Pass {
   Elementwise kernel;
   int terms;
   void row(const float* x, const float* g, float* out, int64_t n, const float* parameters, double* s) const override {
-    kernel.row(x, g, out, n, terms, parameters, s);
+    kernel.row(x, g, out, n, terms, parameters, s, past);
   }
   void column(const float* x, const float* g, float* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    kernel.column(x, g, out, m, ld, groups, terms, table, s);
+    kernel.column(x, g, out, m, ld, groups, terms, table, s, past);
   }
 };
 

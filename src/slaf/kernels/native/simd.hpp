@@ -39,12 +39,12 @@ SLAF_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_anywhere
 SLAF_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_anywhere*>(p) = v; }
 SLAF_INLINE vf all(float a) { return a - vf{}; }
 
-// Of an output; ``past``: past the caches, from where none of it would be read again.
+// Of an output; ``past``: past the caches, from where none of it would be read again; then it lies on whole lines, see describe().
 SLAF_INLINE void put(float* p, vf v, bool past) {
 #if SLAF_LANES == 16 && defined(__AVX512F__)
-  if (past && (uintptr_t)p % sizeof v == 0) return _mm512_stream_ps(p, (__m512)v);
+  if (past) return _mm512_stream_ps(p, (__m512)v);
 #elif SLAF_LANES == 8 && defined(__AVX__)
-  if (past && (uintptr_t)p % sizeof v == 0) return _mm256_stream_ps(p, (__m256)v);
+  if (past) return _mm256_stream_ps(p, (__m256)v);
 #endif
   (void)past;
   store(p, v);
