@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Contender", "compare", "contender", "floor", "interval", "relative_error", "saved_bytes"]
+__all__ = ["Contender", "compare", "contender", "floor", "interval", "kernels_alone", "relative_error", "saved_bytes"]
 
 Clock = Callable[[], float]
 
@@ -69,6 +69,24 @@ def floor(name: str, x: Tensor, weight: Tensor, calls: int, allocate: bool) -> C
             torch.mul(x, weight, out=gx)
 
     return Contender(name, step, calls)
+
+
+def kernels_alone(of: Contender) -> Contender | None:
+    """The compiled kernels that a step of it calls, on the same arguments: what is left of its time is Python's and autograd's."""
+    from slaf.kernels.native import entries
+
+    calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+    kernels = dict(vars(entries))  # those that were called before
+
+    def noting(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: calls.append((kernel, arguments)) or kernel(*arguments)
+
+    vars(entries).update({name: noting(kernel) for name, kernel in kernels.items()})
+    try:
+        of.step()
+    finally:
+        vars(entries).update(kernels)
+    return Contender(f"kernels of {of.name}", lambda: [kernel(*arguments) for kernel, arguments in calls], of.calls) if calls else None
 
 
 def compare(contenders: Sequence[Contender], clock: Clock, rounds: int, seconds: float, seed: int = 0) -> None:

@@ -12,6 +12,7 @@ LABELS = {
     "bn_relu": "× BN+ReLU",
     "bn_gelu": "× BN+GELU",
     "float32": "× float32",
+    "overhead": "× ReLU without kernels",
     "prelu_torch": "× nn.PReLU",
     "saved": "saved",
     "error": "error × GELU's",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .cases import FLOORS, PEERS, TABLES, Table, build, titles
-from .measure import Contender, compare, contender, floor, interval, relative_error, saved_bytes
+from .measure import Contender, compare, contender, floor, interval, kernels_alone, relative_error, saved_bytes
 
 __all__ = ["measured"]
 
@@ -55,6 +55,8 @@ class _Room:
             module = module.to(self.dtype)
         found = contender(name, module, x, weight, self.calls)
         found.step()  # some modules make their tables at the first call
+        if self.table.overhead and (kernels := kernels_alone(found)) is not None:
+            found.against["kernels"] = kernels
         about: dict[str, Any] = {"parameters": sum(p.numel() for p in module.parameters()), "saved_bytes": saved_bytes(module, x)}
         if single is not None:
             found.against["float32"] = single
@@ -78,7 +80,9 @@ class _Room:
         if found.name in PEERS:
             row["title"] = f"{PEERS[found.name].package} {PEERS[found.name].installed()}: {PEERS[found.name].title}"
         row["milliseconds"] = [1e3 * v for v in interval([s["own"] for s in found.samples])]
-        row["ratio"] = {key: interval([s["own"] / s[key] for s in found.samples]) for key in found.against}
+        row["ratio"] = {key: interval([s["own"] / s[key] for s in found.samples]) for key in found.against if key != "kernels"}
+        if self.table.overhead:
+            row["ratio"]["overhead"] = interval([(s["own"] - s.get("kernels", 0)) / s["relu"] for s in found.samples])
         if "saved_bytes" in about:
             row["saved"] = about["saved_bytes"] / self.relu_saves
         return row | about | {"samples": len(found.samples)}

@@ -18,11 +18,12 @@ LABELS = {
     "bn_relu": "× BN + ReLU",
     "bn_gelu": "× BN + GELU",
     "float32": "× float32",
+    "overhead": "× ReLU without kernels",
     "prelu_torch": "× nn.PReLU",
     "saved": "saved",
     "error": "error × GELU's",
 }
-COLUMNS = {"normalised": ("bn_relu", "bn_gelu"), "bf16": ("float32", "gelu")}
+COLUMNS = {"normalised": ("bn_relu", "bn_gelu"), "bf16": ("float32", "gelu"), "small": ("relu", "overhead")}
 _SLAF = re.compile(r"slaf\(basis=(?P<basis>\w+), degree=(?P<k>\d), share=channel, normalize=(?P<norm>\w+)(?P<identity>, input=identity)?\)")
 _NOT_RUN = "<p>Not run yet: <code>python benchmarks/speed.py --json docs/speed.json</code></p>"
 
