@@ -16,6 +16,7 @@ from slaf.kernels.dispatch import dense, transformed
 from slaf.kernels.pieces import Cells, piecewise
 
 from .family import Family, register
+from .own import own
 from .piecewise import Grid, PiecewisePolynomial, second_moment
 from .spline_fit import Target, extended, solve, target_values
 from .statistics import small_dtype
@@ -116,7 +117,7 @@ class UniformSpline(ByKernel, Family):
         x, sharing = dense(x), self.sharing
         shape = sharing.shape(x, sharing.sites)
         if not transformed():
-            y = piecewise(x, self.coefficients, None, 1.0, _cells(self.grid, self.degree), shape, self._defined)
+            y = piecewise(x, *own(self, "coefficients"), None, 1.0, _cells(self.grid, self.degree), shape, self._defined)
             if y is not None:
                 return y
         return self._defined(x, self.coefficients)
