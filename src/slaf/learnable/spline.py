@@ -117,7 +117,8 @@ class UniformSpline(ByKernel, Family):
         x, sharing = dense(x), self.sharing
         shape = sharing.shape(x, sharing.sites)
         if not transformed():
-            y = piecewise(x, *own(self, "coefficients"), None, 1.0, _cells(self.grid, self.degree), shape, self._defined)
+            (coefficients,) = own(self, "coefficients")
+            y = piecewise(x, coefficients, None, 1.0, _cells(self.grid, self.degree), shape, self._defined)
             if y is not None:
                 return y
         return self._defined(x, self.coefficients)
