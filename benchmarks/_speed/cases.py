@@ -172,6 +172,8 @@ TABLES = (
         against=("bn_relu", "bn_gelu"),
     ),
     Table("bf16", "bfloat16", (32, 64, 32, 32), (2, 8, 4, 4), (Process(_BF16),), bfloat16=True),
+    Table("bf16_2d", "bfloat16, dense", (8192, 1024), (16, 8), (Process(_BF16),), bfloat16=True),
+    Table("bf16_channels_last", "bfloat16", (32, 64, 32, 32), (2, 8, 4, 4), (Process(_BF16),), channels_last=True, bfloat16=True),
     Table("large", "Large: what the allocator costs", (8192, 1024), (16, 8), (Process(_LARGE, "default"), Process(_LARGE))),
     Table(
         "peers",
@@ -219,7 +221,8 @@ def _goals() -> dict[tuple[str, str, str], float]:
     goals |= {("2d", "rational", "relu"): 2.2, ("channels_last", "rational", "relu"): 2.2}
     goals |= {("4d", "piecewise_linear", "relu"): 2.5, ("4d", "rbf", "relu"): 6.0, ("4d", "prelu", "prelu_torch"): 0.25}
     goals |= {("4d", row, key): limit for row in ("spline", "bspline") for key, limit in (("relu", 2.8), ("gelu", 1.0))}
-    goals |= {("bf16", row, key): limit for row in _BF16[2:] for key, limit in (("float32", 1.1), ("error", 1.0))}
+    for table in (t.name for t in TABLES if t.bfloat16):
+        goals |= {(table, row, key): limit for row in _BF16[2:] for key, limit in (("float32", 1.1), ("error", 1.0))}
     own = (*_POLYNOMIALS, *_AFFINE, *_TABLED, "slaf")
     return goals | {("4d", row, "saved"): 1.0 for row in own} | {("small", row, "relu"): 3.0 for row in own}
 

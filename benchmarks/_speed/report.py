@@ -37,7 +37,8 @@ def table_text(table: dict[str, Any], goals_too: bool = True) -> str:
     threads = f"{table['threads']} thread{'s' if table['threads'] > 1 else ''}"
     title = f"{table['title']} ({shape}{', channels-last' if table['channels_last'] else ''}), {threads}, {table['clock']} time"
     allocators = {row.get("allocator", "warm") for row in table["rows"]}
-    head = ["", "ms", *(LABELS[k] for k in keys), "saved", *(["error"] if table["name"] == "bf16" else []), "goal" if goals_too else ""]
+    halves = any("relative_error" in row for row in table["rows"])
+    head = ["", "ms", *(LABELS[k] for k in keys), "saved", *(["error"] if halves else []), "goal" if goals_too else ""]
     lines = [head]
     for row in table["rows"]:
         name = row["title"] + (f" [{row['allocator']} allocator]" if len(allocators) > 1 else "")
@@ -46,7 +47,7 @@ def table_text(table: dict[str, Any], goals_too: bool = True) -> str:
             continue
         cells = [name, number(row["milliseconds"][0]), *(cell(row["ratio"][k]) if k in row["ratio"] else "" for k in keys)]
         cells.append(number(row["saved"]) if "saved" in row else "")
-        if table["name"] == "bf16":
+        if halves:
             cells.append(f"{row['relative_error']:.4f}")
         lines.append([*cells, goals_text(row) if goals_too else ""])
     widths = [max(len(line[n]) for line in lines if n < len(line) and (len(line) > 2 or n == 0)) for n in range(len(head))]

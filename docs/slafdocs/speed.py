@@ -23,7 +23,8 @@ LABELS = {
     "saved": "saved",
     "error": "error × GELU's",
 }
-COLUMNS = {"normalised": ("bn_relu", "bn_gelu"), "bf16": ("float32", "gelu"), "small": ("relu", "overhead")}
+_HALVES = ("bf16", "bf16_2d", "bf16_channels_last")
+COLUMNS = {"normalised": ("bn_relu", "bn_gelu"), "small": ("relu", "overhead")} | dict.fromkeys(_HALVES, ("float32", "gelu"))
 _SLAF = re.compile(r"slaf\(basis=(?P<basis>\w+), degree=(?P<k>\d), share=channel, normalize=(?P<norm>\w+)(?P<identity>, input=identity)?\)")
 _NOT_RUN = "<p>Not run yet: <code>python benchmarks/speed.py --json docs/speed.json</code></p>"
 
@@ -31,7 +32,7 @@ _NOT_RUN = "<p>Not run yet: <code>python benchmarks/speed.py --json docs/speed.j
 def makers() -> dict[str, Callable[[], str]]:
     """What ``<!-- slaf: speed_… -->`` can ask for."""
     found = load("speed.json")
-    names = ("4d", "2d", "channels_last", "small", "normalised", "bf16", "large", "peers")
+    names = ("4d", "2d", "channels_last", "small", "normalised", *_HALVES, "large", "peers")
     own: dict[str, Callable[[], str]] = {f"speed_{n}": lambda n=n: table(found, n) for n in names}  # type: ignore[misc]
     other: dict[str, Callable[[dict[str, Any]], str]] = {
         "speed_about": about,
@@ -71,7 +72,7 @@ def table(found: dict[str, Any], name: str) -> str:
         return _NOT_RUN
     keys = COLUMNS.get(name, ("relu", "gelu"))
     heads = ["", "ms", *(f"{LABELS[k]}, {_threads(t)}" for k in keys for t in chosen), "saved"]
-    heads += ["error"] if name == "bf16" else []
+    heads += ["error"] if name in _HALVES else []
     allocators = {row.get("allocator", "warm") for row in chosen[0]["rows"]}
     heads[1:1] = ["allocator"] if len(allocators) > 1 else []
     lines = []
@@ -85,7 +86,7 @@ def table(found: dict[str, Any], name: str) -> str:
         cells.append(_number(row["milliseconds"][0]))
         cells += [_ratio(r, key) for key in keys for r in every]
         cells.append(_mark(row, "saved", _number(row["saved"])) if "saved" in row else "")
-        cells += [_mark(row, "error", f"{row['relative_error']:.4f}")] if name == "bf16" else []
+        cells += [_mark(row, "error", f"{row['relative_error']:.4f}")] if name in _HALVES else []
         lines.append(first + "".join(f'<td style="white-space: nowrap">{cell}</td>' for cell in cells))
     shape = "×".join(map(str, chosen[0]["shape"]))
     caption = f"{chosen[0]['title']}: {shape}{', channels-last' if chosen[0]['channels_last'] else ''}"

@@ -244,16 +244,27 @@ def test_the_definition_holds_where_x_is_not_finite(isa, family, n, c, s):
         native.force_isa(None)
 
 
+@pytest.mark.parametrize("isa", native.ISAS)
+@pytest.mark.parametrize("shape", [(1, 1, 65536), (16, 64, 64), (256, 256, 1), (15, 17, 257), (257, 255, 1)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_types_are_converted_as_torch_does(dtype):
-    """Every bit pattern: the identity, and the rounding of x + 1/3 and 3x."""
-    x = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype).reshape(1, 1, -1)
-    code = {v: k for k, v in DTYPES.items()}[dtype]
-    for coef in ([0.0, 1.0], [1 / 3, 1.0], [0.0, 3.0], [0.0, 1e-4]):
-        y = torch.empty_like(x)
-        _call("series_forward", x, y, code, *x.shape, 0, 1, np.float32([coef]), None, None, 1)
-        want = torch.addcmul(torch.tensor(coef[0]), torch.tensor(coef[1]), x.float()).to(dtype)
-        torch.testing.assert_close(y, want, rtol=0, atol=0, equal_nan=True)
+def test_half_types_are_converted_as_torch_does(dtype, shape, isa):
+    """Every bit pattern, in order and mixed: the identity, and the rounding of x + 1/3, 3x, x/10000 and of products with it."""
+    if not native.force_isa(isa):
+        pytest.skip(f"this machine has no {isa}")
+    try:
+        code = {v: k for k, v in DTYPES.items()}[dtype]
+        patterns = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
+        for order in (torch.arange(2**16), torch.randperm(2**16, generator=torch.Generator().manual_seed(0))):
+            x = patterns[order][: math.prod(shape)].reshape(shape)
+            for low, high in ([0.0, 1.0], [1 / 3, 1.0], [0.0, 3.0], [0.0, 1e-4]):
+                coef, y, gx = np.float32([[low, high]] * shape[1]), torch.empty_like(x), torch.empty_like(x)
+                _call("series_forward", x, y, code, *shape, 0, 1, coef, None, None, 1)
+                _call("series_backward", torch.ones_like(x), x, gx, code, *shape, 0, 1, coef, None, None, None, None, None, 1)
+                want = torch.addcmul(torch.tensor(low), torch.tensor(high), x.float()).to(dtype)
+                torch.testing.assert_close(y, want, rtol=0, atol=0, equal_nan=True)
+                torch.testing.assert_close(gx, (high * x.float()).to(dtype), rtol=0, atol=0, equal_nan=True)
+    finally:
+        native.force_isa(None)
 
 
 @pytest.mark.parametrize("shape", [(6, 64, 1024), (3, 5, 70_001), (5000, 72, 1), (700, 30, 9), (1, 1, 300_001)])

@@ -52,13 +52,13 @@ struct Quotient : Pass {
   const RationalKernels* kernel;
   int m, count;
   float limit;
-  void row(const float* x, const float* g, float* out, int64_t n, const float* r, double* s) const override {
-    if (sums) kernel->row_backward(x, g, out, n, r, m, count, limit, s, past);
-    else kernel->row_forward(x, out, n, r, m, count, limit, past);
+  void row(int type, const void* x, const void* g, void* out, int64_t n, const float* r, double* s) const override {
+    if (sums) kernel->row_backward[type](x, g, out, n, r, m, count, limit, s, past);
+    else kernel->row_forward[type](x, out, n, r, m, count, limit, past);
   }
-  void column(const float* x, const float* g, float* out, int64_t h, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    if (sums) kernel->column_backward(x, g, out, h, ld, groups, m, count, limit, table, s, past);
-    else kernel->column_forward(x, out, h, ld, groups, m, count, limit, table, past);
+  void column(int type, const void* x, const void* g, void* out, int64_t h, int64_t ld, int64_t groups, const float* table, float* s) const override {
+    if (sums) kernel->column_backward[type](x, g, out, h, ld, groups, m, count, limit, table, s, past);
+    else kernel->column_forward[type](x, out, h, ld, groups, m, count, limit, table, past);
   }
 };
 

@@ -20,8 +20,10 @@ template <class P>
 void describe(P& p, const void* x, const void* g, void* out, int dtype, int64_t n, int64_t c, int64_t s, int threads, int width) {
   p.x = x, p.g = g, p.out = out, p.dtype = dtype, p.n = n, p.c = c, p.s = s, p.threads = threads, p.width = width;
   p.rows.resize(c * width);
-  const bool whole_lines = (uintptr_t)out % 64 == 0 && c * s % 16 == 0 && (s < SHORT_ROW || s % 16 == 0);
-  p.past = dtype == FLOAT32 && whole_lines && goes_past(out, n * c * s * (int64_t)sizeof(float));
+  const int64_t size = dtype == FLOAT32 ? 4 : 2;
+  const bool columns = s < SHORT_ROW, whole_lines = (uintptr_t)out % 64 == 0 && (columns ? c * s : s) * size % 64 == 0;
+  const bool by_lines = dtype == FLOAT32 || (dtype == BFLOAT16 && !columns);  // whose vectors are whole ones
+  p.past = by_lines && whole_lines && goes_past(out, n * c * s * size);
 }
 
 // The status that ``body`` returns, or OK if it returns none.

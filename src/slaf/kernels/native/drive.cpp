@@ -35,15 +35,17 @@ constexpr int64_t AT_ONCE = BUFFER / LINE / 4;  // lines of a row that leave roo
 
 int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Elements of the pass's dtype at an offset, as float32: in place, or widened into a buffer.
+// Elements of the pass's dtype at an offset: in place, or as float32 in a buffer, for which float16 has to be converted.
 struct Access {
   const Pass& p;
   const Kernels& k;
 
-  bool direct() const { return p.dtype == FLOAT32; }
+  bool in_place() const { return p.dtype != FLOAT16; }
   bool discards() const { return p.writes && p.out == nullptr; }
+  int64_t size() const { return p.dtype == FLOAT32 ? 4 : 2; }
 
-  const float* at(const void* base, int64_t offset) const { return base ? static_cast<const float*>(base) + offset : nullptr; }
+  const void* at(const void* base, int64_t offset) const { return base ? static_cast<const char*>(base) + offset * size() : nullptr; }
+  void* out(int64_t offset) const { return p.writes ? static_cast<char*>(p.out) + offset * size() : nullptr; }
 
   void read(const void* base, int64_t offset, float* to, int64_t n) const {
     if (base == nullptr) return;
@@ -53,9 +55,8 @@ struct Access {
 
   // Asks for what will be read, or written, so that it is near by then.
   void prefetch(const void* base, int64_t offset, int64_t n) const {
-    const int64_t size = direct() ? 4 : 2;
-    const char* from = static_cast<const char*>(base) + offset * size;
-    for (int64_t i = 0; i < n * size; i += 4 * LINE) {
+    const char* from = static_cast<const char*>(base) + offset * size();
+    for (int64_t i = 0; i < n * size(); i += 4 * LINE) {
       if (base == p.out) __builtin_prefetch(from + i, 1);
       else __builtin_prefetch(from + i);
     }
@@ -102,21 +103,17 @@ std::vector<double> added(std::vector<double> partial, int64_t count, int64_t si
 
 void run_row(const Access& a, int64_t offset, int64_t n, const float* parameters, double* sums, Buffers& b) {
   const Pass& p = a.p;
-  if (a.direct() && a.discards()) {
+  if (a.in_place() && a.discards()) {
     for (int64_t i = 0; i < n; i += DISCARDED)
-      p.row(a.at(p.x, offset + i), a.at(p.g, offset + i), b.discarded, std::min(DISCARDED, n - i), parameters, sums);
+      p.row(p.dtype, a.at(p.x, offset + i), a.at(p.g, offset + i), b.discarded, std::min(DISCARDED, n - i), parameters, sums);
     return;
   }
-  if (a.direct()) {
-    float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
-    p.row(a.at(p.x, offset), a.at(p.g, offset), out, n, parameters, sums);
-    return;
-  }
+  if (a.in_place()) return p.row(p.dtype, a.at(p.x, offset), a.at(p.g, offset), a.out(offset), n, parameters, sums);
   for (int64_t i = 0; i < n; i += BUFFER) {
     const int64_t m = std::min(BUFFER, n - i);
     a.read(p.x, offset + i, b.x, m);
     a.read(p.g, offset + i, b.g, m);
-    p.row(b.x, b.g, b.out, m, parameters, sums);
+    p.row(FLOAT32, b.x, b.g, b.out, m, parameters, sums);
     a.write(b.out, offset + i, m);
   }
 }
@@ -195,7 +192,7 @@ void buffered(const Access& a, const Columns& l, const Block& block, const float
       for (const void* base : {a.p.x, a.p.g, static_cast<const void*>(a.p.out)})
         if (base) a.prefetch(base, at + run, run);
     }
-    a.p.column(b.x, b.g, b.out, rows, ld, ld / LINE, table, part ? line : sums);
+    a.p.column(FLOAT32, b.x, b.g, b.out, rows, ld, ld / LINE, table, part ? line : sums);
     for (int64_t r = 0; r < runs; ++r) a.write(b.out + r * ld, (row + r) * l.period + column, run);
   }
   for (int j = 0; part && j < a.p.sums; ++j)
@@ -210,14 +207,14 @@ void run_block(const Access& a, const Columns& l, const Block& block, const floa
     buffered(a, l, Block{row, rows, group, width}, table + group * p.width * LINE, sums + from * p.sums * LINE, buffers);
   };
   const int64_t full = block.columns / LINE, rest = block.columns % LINE, offset = block.row * l.period + block.group * LINE;
-  if (a.direct() && a.discards()) {
+  const float* own = table + block.group * p.width * LINE;
+  if (a.in_place() && a.discards()) {
     std::vector<float> discarded(4 * l.period);
     for (int64_t r = 0; r < block.rows; r += 4)
-      p.column(a.at(p.x, offset + r * l.period), a.at(p.g, offset + r * l.period), discarded.data(), std::min<int64_t>(4, block.rows - r),
-               l.period, full, table + block.group * p.width * LINE, sums);
-  } else if (a.direct()) {
-    float* out = p.writes ? static_cast<float*>(p.out) + offset : nullptr;
-    p.column(a.at(p.x, offset), a.at(p.g, offset), out, block.rows, l.period, full, table + block.group * p.width * LINE, sums);
+      p.column(p.dtype, a.at(p.x, offset + r * l.period), a.at(p.g, offset + r * l.period), discarded.data(),
+               std::min<int64_t>(4, block.rows - r), l.period, full, own, sums);
+  } else if (a.in_place()) {
+    p.column(p.dtype, a.at(p.x, offset), a.at(p.g, offset), a.out(offset), block.rows, l.period, full, own, sums);
   } else {
     const int64_t last = block.row + block.rows, rows = BUFFER / LINE / std::max<int64_t>(1, std::min(AT_ONCE, full));
     for (int64_t row = block.row; row < last; row += rows)  // along the rows, as memory lies
@@ -279,9 +276,9 @@ struct Collected {
     for (int64_t i = 0; i < samples; i += BAND) {
       const int64_t rows = std::min(BAND, samples - i), width = channels * s;
       prefetch(base, i);
-      const float* from = a.at(base, offset(i));
+      const float* from = static_cast<const float*>(a.at(base, offset(i)));
       int64_t ld = c * s;
-      if (!a.direct()) {
+      if (a.p.dtype != FLOAT32) {
         for (int64_t r = 0; r < rows; ++r) a.read(base, offset(i + r), band + r * width, width);
         from = band, ld = width;
       }
@@ -291,12 +288,13 @@ struct Collected {
 
   void give(const float* from, float* band) const {
     if (a.p.out == nullptr) return;
+    const bool direct = a.p.dtype == FLOAT32;
     for (int64_t i = 0; i < samples; i += BAND) {
       const int64_t rows = std::min(BAND, samples - i), width = channels * s;
       prefetch(a.p.out, i);
-      float* to = a.direct() ? static_cast<float*>(a.p.out) + offset(i) : band;
-      move_runs(from + i * s, s, pitch(), to, a.direct() ? c * s : width, s, rows, channels, s);
-      for (int64_t r = 0; r < rows && !a.direct(); ++r) a.write(band + r * width, offset(i + r), width);
+      float* to = direct ? static_cast<float*>(a.out(offset(i))) : band;
+      move_runs(from + i * s, s, pitch(), to, direct ? c * s : width, s, rows, channels, s);
+      for (int64_t r = 0; r < rows && !direct; ++r) a.write(band + r * width, offset(i + r), width);
     }
   }
 };
@@ -307,15 +305,15 @@ std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64
   const int64_t samples = std::min(n, up(std::max<int64_t>(TILE / channels, 2 * p.sums), once * s) * once);
   const int64_t n_tiles = up(n, samples), c_tiles = up(c, channels);
   std::vector<double> partial(n_tiles * c * p.sums);
-  const bool as_it_lies = p.takes_runs && a.direct() && !a.discards() && s >= RUNS;
+  const bool as_it_lies = p.takes_runs && a.in_place() && !a.discards() && s >= RUNS;
   parallel(n_tiles * c_tiles, threads_for(p, n * c * s), p.threads, [&](int64_t tile) {
     if (as_it_lies) {
       const int64_t nt = tile / c_tiles, first = tile % c_tiles * channels;
       for (int64_t i = nt * samples; i < std::min(n, (nt + 1) * samples); i += once)
         for (int64_t k = first; k < std::min(c, first + channels); ++k) {
           const int64_t at = (i * c + k) * s;
-          p.runs(a.at(p.x, at), a.at(p.g, at), p.writes ? static_cast<float*>(p.out) + at : nullptr, s,
-                 std::min({once, n - i, (nt + 1) * samples - i}), c * s, p.rows.data() + k * p.width, partial.data() + (nt * c + k) * p.sums);
+          p.runs(p.dtype, a.at(p.x, at), a.at(p.g, at), a.out(at), s, std::min({once, n - i, (nt + 1) * samples - i}), c * s,
+                 p.rows.data() + k * p.width, partial.data() + (nt * c + k) * p.sums);
         }
       return;
     }
@@ -327,7 +325,8 @@ std::vector<double> drive_collected(const Access& a, int64_t n, int64_t c, int64
       block.take(p.x, x, band), block.take(p.g, g, band);
       for (int64_t k = 0; k < block.channels; ++k) {
         const int64_t at = k * block.pitch();
-        p.row(x + at, g + at, out + at, block.length(), p.rows.data() + (first + k) * p.width, partial.data() + (nt * c + first + k) * p.sums);
+        p.row(FLOAT32, x + at, g + at, out + at, block.length(), p.rows.data() + (first + k) * p.width,
+              partial.data() + (nt * c + first + k) * p.sums);
       }
       block.give(out, band);
     }

@@ -32,16 +32,17 @@ struct Pass {
   virtual ~Pass() = default;
   void take_rows() { rowwise = true, past = past && !collected(); }  // what is collected is read again
   bool collected() const { return rowwise && c > 1 && s < LONG_ROW; }
-  virtual void row(const float* x, const float* g, float* out, int64_t n, const float* parameters, double* sums) const = 0;
+  // ``type``: FLOAT32 or BFLOAT16, what x, g and out point to.
+  virtual void row(int type, const void* x, const void* g, void* out, int64_t n, const float* parameters, double* sums) const = 0;
   // Rows of n elements, ``stride`` apart, that share their parameters.
-  virtual void runs(const float* x, const float* g, float* out, int64_t n, int64_t count, int64_t stride, const float* parameters,
+  virtual void runs(int type, const void* x, const void* g, void* out, int64_t n, int64_t count, int64_t stride, const float* parameters,
                     double* sums) const {
     (void)stride;
-    if (count) row(x, g, out, n, parameters, sums);
+    if (count) row(type, x, g, out, n, parameters, sums);
   }
-  virtual void column(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, const float* table,
+  virtual void column(int type, const void* x, const void* g, void* out, int64_t rows, int64_t ld, int64_t groups, const float* table,
                       float* sums) const {
-    (void)x, (void)g, (void)out, (void)rows, (void)ld, (void)groups, (void)table, (void)sums;
+    (void)type, (void)x, (void)g, (void)out, (void)rows, (void)ld, (void)groups, (void)table, (void)sums;
   }
 };
 

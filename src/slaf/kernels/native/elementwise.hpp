@@ -8,9 +8,10 @@
 
 namespace {
 
-template <class Op>
-void elementwise_row(const float* x, const float* g, float* out, int64_t n, int terms, const float* parameters, double* sums,
-                     bool past) {
+template <class Op, class T>
+void elementwise_row(const void* from, const void* by, void* to, int64_t n, int terms, const float* parameters, double* sums, bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* out = static_cast<T*>(to);
   const Constants<Op::WIDTH> c(parameters, Op::width(terms));
   auto parameter = [&c](int j) { return c.c[j]; };
   for (int64_t start = 0; start < n; start += RUN) {
@@ -31,10 +32,12 @@ void elementwise_row(const float* x, const float* g, float* out, int64_t n, int 
   }
 }
 
-template <class Op>
-void elementwise_column(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, int terms, const float* table,
+template <class Op, class T>
+void elementwise_column(const void* from, const void* by, void* to, int64_t rows, int64_t ld, int64_t groups, int terms, const float* table,
                         float* sums, bool past) {
-  auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* out = static_cast<T*>(to);
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t sum) {
     using B = decltype(block);
     const Table<B> t{table + at};
     for (int v = 0; v < B::vectors; ++v) {
@@ -46,16 +49,16 @@ void elementwise_column(const float* x, const float* g, float* out, int64_t rows
         const vf y = Op::value(terms, parameter, load(x + place), Op::READS ? load(g + place) : vf{}, add);
         if (Op::WRITES) put(out + place, y, past);
       }
-      float* total = sums + to + v * W;
+      float* total = sums + sum + v * W;
       for (int j = 0; j < Op::sums(terms); ++j) store(total + j * LINE, load(total + j * LINE) + s[j]);
     }
   };
-  sweep(Streams{x, Op::READS ? g : nullptr, Op::WRITES ? out : nullptr, past}, rows, ld, groups, Op::width(terms), Op::sums(terms), step);
+  sweep(Streams<T>{x, Op::READS ? g : nullptr, Op::WRITES ? out : nullptr, past}, rows, ld, groups, Op::width(terms), Op::sums(terms), step);
 }
 
 template <class Op>
 constexpr slaf::Elementwise elementwise() {
-  return {elementwise_row<Op>, elementwise_column<Op>, Op::WRITES};
+  return {{elementwise_row<Op, float>, elementwise_row<Op, bfloat16>}, {elementwise_column<Op, float>, elementwise_column<Op, bfloat16>}, Op::WRITES};
 }
 
 template <int PARAMETERS, int TERMS, bool G, bool OUT>

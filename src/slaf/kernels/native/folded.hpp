@@ -67,24 +67,27 @@ struct WithEnds {
   }
 };
 
-template <class F>
-void folded_row(const float* x, const float* g, float* out, int64_t n, const float* form, const slaf::FoldedShape& shape, bool past) {
+template <class F, class T>
+void folded_row(const void* from, const void* by, void* to, int64_t n, const float* form, const slaf::FoldedShape& shape, bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* out = static_cast<T*>(to);
   const F f(form, shape);
   constexpr int U = F::U, STEP = U * W;
-  auto step = [&f](const float* from, const float* by, float* to, bool past) {
-    vf xs[U], gs[U], ys[U];
-    for (int u = 0; u < U; ++u) xs[u] = load(from + u * W), gs[u] = F::READS ? load(by + u * W) : vf{};
+  auto step = [&f](const T* x, const T* g, T* out, bool past) {
+    vf xs[U], gs[U] = {}, ys[U];
+    load_all(x, xs);
+    if (F::READS) load_all(g, gs);
     f(xs, gs, ys);
-    for (int u = 0; u < U; ++u) put(to + u * W, ys[u], past);
+    put_all(out, ys, past);
   };
   int64_t i = 0;
   for (; i + STEP <= n; i += STEP) step(x + i, g + (F::READS ? i : 0), out + i, past);
   if (i < n) {
-    alignas(64) float rest[2][STEP] = {};
-    memcpy(rest[0], x + i, 4 * (n - i));
-    if (F::READS) memcpy(rest[1], g + i, 4 * (n - i));
+    alignas(64) T rest[2][STEP] = {};
+    memcpy(rest[0], x + i, sizeof(T) * (n - i));
+    if (F::READS) memcpy(rest[1], g + i, sizeof(T) * (n - i));
     step(rest[0], rest[1], rest[0], false);
-    memcpy(out + i, rest[0], 4 * (n - i));
+    memcpy(out + i, rest[0], sizeof(T) * (n - i));
   }
 }
 

@@ -11,13 +11,13 @@ enum FoldedKind { PIECES = 0, SERIES = 1, CODES = 2 };
 constexpr int FOLDED_HEAD = 8;
 
 struct FoldedPass : Pass {
-  FoldedRow* kernel;
+  FoldedRow* const* kernel;
   FoldedShape shape;
   const float* forms;
   int64_t size;
 
-  void row(const float* x, const float* g, float* out, int64_t m, const float* r, double*) const override {
-    kernel(x, g, out, m, forms + (int64_t)r[0] * size, shape, past);
+  void row(int type, const void* x, const void* g, void* out, int64_t m, const float* r, double*) const override {
+    kernel[type](x, g, out, m, forms + (int64_t)r[0] * size, shape, past);
   }
 };
 

@@ -64,16 +64,18 @@ SLAF_INLINE void hinged_gradients(int count, P p, const vf (&x)[U], const vf (&g
 
 constexpr int HINGE_TERMS = 4 + 2 * slaf::MAX_HINGES;
 
-template <int S>
-void hinges_row_forward(const float* x, float* y, int64_t n, const float* parameters, int count, bool past) {
+template <int S, class T>
+void hinges_row_forward(const void* from, void* to, int64_t n, const float* parameters, int count, bool past) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
   const Constants<S == ANY ? HINGE_TERMS : 4> c(parameters, 4 + 2 * count);
   auto p = [&c](int j, int) { return c.c[j]; };
   int64_t i = 0;
   for (; i + AHEAD * W <= n; i += AHEAD * W) {
     vf u[AHEAD], out[AHEAD];
-    for (int v = 0; v < AHEAD; ++v) u[v] = load(x + i + v * W);
+    load_all(x + i, u);
     hinged<S>(count, p, u, out);
-    for (int v = 0; v < AHEAD; ++v) put(y + i + v * W, out[v], past);
+    put_all(y + i, out, past);
   }
   for (; i < n; i += W) {
     const int lanes = n - i < W ? (int)(n - i) : W;
@@ -83,9 +85,11 @@ void hinges_row_forward(const float* x, float* y, int64_t n, const float* parame
   }
 }
 
-template <int S>
-void hinges_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int count, double* sums,
+template <int S, class T>
+void hinges_row_backward(const void* from, const void* by, void* to, int64_t n, const float* parameters, int count, double* sums,
                          bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
   const Constants<S == ANY ? HINGE_TERMS : 4> c(parameters, 4 + 2 * count);
   auto p = [&c](int j, int) { return c.c[j]; };
   for (int64_t start = 0; start < n; start += RUN) {
@@ -96,9 +100,9 @@ void hinges_row_backward(const float* x, const float* g, float* gx, int64_t n, c
     int64_t i = start;
     for (; i + AHEAD * W <= end; i += AHEAD * W) {
       vf u[AHEAD], gv[AHEAD], out[AHEAD];
-      for (int v = 0; v < AHEAD; ++v) u[v] = load(x + i + v * W), gv[v] = load(g + i + v * W);
+      load_all(x + i, u), load_all(g + i, gv);
       hinged_gradients<S, false>(count, p, u, gv, out, vi{}, add);
-      for (int v = 0; v < AHEAD; ++v) put(gx + i + v * W, out[v], past);
+      put_all(gx + i, out, past);
     }
     for (; i < end; i += W) {
       const int lanes = end - i < W ? (int)(end - i) : W;
@@ -110,8 +114,10 @@ void hinges_row_backward(const float* x, const float* g, float* gx, int64_t n, c
   }
 }
 
-template <int S>
-void hinges_column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, bool past) {
+template <int S, class T>
+void hinges_column_forward(const void* from, void* to, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, bool past) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
   auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
     using B = decltype(block);
     vf u[B::size], out[B::size];
@@ -119,21 +125,23 @@ void hinges_column_forward(const float* x, float* y, int64_t rows, int64_t ld, i
     hinged<S>(count, Table<B>{table + at}, u, out);
     scatter<B>(y + i, ld, out, past);
   };
-  sweep(Streams{x, nullptr, y, past}, rows, ld, groups, 4 + 2 * count, 0, step);
+  sweep(Streams<T>{x, nullptr, y, past}, rows, ld, groups, 4 + 2 * count, 0, step);
 }
 
-template <int S>
-void hinges_column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int count,
+template <int S, class T>
+void hinges_column_backward(const void* from, const void* by, void* to, int64_t rows, int64_t ld, int64_t groups, int count,
                             const float* table, float* sums, bool past) {
-  auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t sum) {
     using B = decltype(block);
     vf u[B::size], gv[B::size], out[B::size];
     gather<B>(x + i, ld, u);
     gather<B>(g + i, ld, gv);
-    hinged_gradients<S, false>(count, Table<B>{table + at}, u, gv, out, vi{}, Adder<B>(sums + to));
+    hinged_gradients<S, false>(count, Table<B>{table + at}, u, gv, out, vi{}, Adder<B>(sums + sum));
     scatter<B>(gx + i, ld, out, past);
   };
-  sweep(Streams{x, g, gx, past}, rows, ld, groups, 4 + 2 * count, 4 + 2 * count, step);
+  sweep(Streams<T>{x, g, gx, past}, rows, ld, groups, 4 + 2 * count, 4 + 2 * count, step);
 }
 
 }  // namespace

@@ -11,13 +11,13 @@ struct HingesPass : Pass {
   const HingesKernels* kernel;
   int count;
 
-  void row(const float* x, const float* g, float* out, int64_t m, const float* r, double* s) const override {
-    if (sums) kernel->row_backward(x, g, out, m, r, count, s, past);
-    else kernel->row_forward(x, out, m, r, count, past);
+  void row(int type, const void* x, const void* g, void* out, int64_t m, const float* r, double* s) const override {
+    if (sums) kernel->row_backward[type](x, g, out, m, r, count, s, past);
+    else kernel->row_forward[type](x, out, m, r, count, past);
   }
-  void column(const float* x, const float* g, float* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    if (sums) kernel->column_backward(x, g, out, m, ld, groups, count, table, s, past);
-    else kernel->column_forward(x, out, m, ld, groups, count, table, past);
+  void column(int type, const void* x, const void* g, void* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
+    if (sums) kernel->column_backward[type](x, g, out, m, ld, groups, count, table, s, past);
+    else kernel->column_forward[type](x, out, m, ld, groups, count, table, past);
   }
 };
 

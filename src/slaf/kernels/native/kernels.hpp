@@ -1,8 +1,9 @@
-// What every instruction set offers: kernels over float32 that know neither threads nor shapes.
+// What every instruction set offers: kernels that know neither threads nor shapes.
 //
 // "row": n consecutive elements that share their coefficients. "column": ``rows`` rows, ``ld`` elements apart, of ``groups`` groups of
 // 16 columns, each column with coefficients of its own; those stand in ``table``, group by group, as rows of 16. A table's rows are
-// the kernel's coefficients, then center, then rscale. Sums are added to what is there.
+// the kernel's coefficients, then center, then rscale. Sums are added to what is there. Of two kernels in an array the first is for
+// float32, the second for bfloat16; inside both compute in float32.
 #pragma once
 #include <stdint.h>
 
@@ -16,54 +17,54 @@ constexpr double MAX_BUMP_EXPONENT = 40;  // of the largest factor that rbf.hpp 
 constexpr int UNROLLED = 9;  // up to this degree, at most, kernels have no loop over the terms
 
 // ``degree``, ``count``: for the kernels that are not unrolled; the others know theirs. ``past``: the output goes past the caches.
-typedef void RowForward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale, bool past);
-typedef void ColumnForward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table, bool past);
+typedef void RowForward(const void* x, void* y, int64_t n, const float* coef, int degree, float center, float rscale, bool past);
+typedef void ColumnForward(const void* x, void* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table, bool past);
 // ``slope``: the coefficients of rscale·p'(u), p of ``degree``.
-typedef void RowBackward(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, float center, float rscale,
+typedef void RowBackward(const void* x, const void* g, void* gx, int64_t n, const float* slope, int degree, float center, float rscale,
                          double* sums, bool past);
-typedef void ColumnBackward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree,
+typedef void ColumnBackward(const void* x, const void* g, void* gx, int64_t rows, int64_t ld, int64_t groups, int degree,
                             const float* table, float* sums, bool past);
 // gx = g·slope(u) + q(u); ``q`` follows ``slope`` in a table.
-typedef void RowInput(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, const float* q, int degree_q,
+typedef void RowInput(const void* x, const void* g, void* gx, int64_t n, const float* slope, int degree, const float* q, int degree_q,
                       float center, float rscale, bool past);
-typedef void ColumnInput(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, int degree_q,
+typedef void ColumnInput(const void* x, const void* g, void* gx, int64_t rows, int64_t ld, int64_t groups, int degree, int degree_q,
                          const float* table, bool past);
 // φ_1 … φ_count, count even.
-typedef void RowMoments(const float* x, int64_t n, int count, float center, float rscale, double* sums);
-typedef void ColumnMoments(const float* x, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums);
+typedef void RowMoments(const void* x, int64_t n, int count, float center, float rscale, double* sums);
+typedef void ColumnMoments(const void* x, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums);
 
 struct SeriesKernels {
-  RowForward* row_forward;
-  ColumnForward* column_forward;
-  RowBackward* row_backward;
-  ColumnBackward* column_backward;
-  RowBackward* row_sums;  // the same without gx
-  ColumnBackward* column_sums;
-  RowInput* row_input;  // for q of degree 2·degree - 1, as batch normalisation of every term gives
-  ColumnInput* column_input;
-  RowInput* row_line;  // for q of degree 1, as standardising the input gives
-  ColumnInput* column_line;
+  RowForward* row_forward[2];
+  ColumnForward* column_forward[2];
+  RowBackward* row_backward[2];
+  ColumnBackward* column_backward[2];
+  RowBackward* row_sums[2];  // the same without gx; null for bfloat16, which discards it
+  ColumnBackward* column_sums[2];
+  RowInput* row_input[2];  // for q of degree 2·degree - 1, as batch normalisation of every term gives
+  ColumnInput* column_input[2];
+  RowInput* row_line[2];  // for q of degree 1, as standardising the input gives
+  ColumnInput* column_line[2];
 };
 
 struct MomentKernels {
-  RowMoments* row;
-  ColumnMoments* column;
+  RowMoments* row[2];
+  ColumnMoments* column[2];
 };
 
 // Coefficients: the numerator's m + 1, then the denominator's ``count``; |x| beyond ``limit`` is handled apart.
-typedef void RationalRowForward(const float* x, float* y, int64_t n, const float* coef, int m, int count, float limit, bool past);
-typedef void RationalRowBackward(const float* x, const float* g, float* gx, int64_t n, const float* coef, int m, int count, float limit,
+typedef void RationalRowForward(const void* x, void* y, int64_t n, const float* coef, int m, int count, float limit, bool past);
+typedef void RationalRowBackward(const void* x, const void* g, void* gx, int64_t n, const float* coef, int m, int count, float limit,
                                  double* sums, bool past);
-typedef void RationalColumnForward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int m, int count, float limit,
+typedef void RationalColumnForward(const void* x, void* y, int64_t rows, int64_t ld, int64_t groups, int m, int count, float limit,
                                    const float* table, bool past);
-typedef void RationalColumnBackward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int m, int count,
+typedef void RationalColumnBackward(const void* x, const void* g, void* gx, int64_t rows, int64_t ld, int64_t groups, int m, int count,
                                     float limit, const float* table, float* sums, bool past);
 
 struct RationalKernels {
-  RationalRowForward* row_forward;
-  RationalColumnForward* column_forward;
-  RationalRowBackward* row_backward;
-  RationalColumnBackward* column_backward;
+  RationalRowForward* row_forward[2];
+  RationalColumnForward* column_forward[2];
+  RationalRowBackward* row_backward[2];
+  RationalColumnBackward* column_backward[2];
 };
 
 constexpr int MAX_CELLS = 1023;
@@ -72,38 +73,38 @@ constexpr int piece_stride(int cells) { return (cells + 31) / 32 * 32; }  // flo
 
 // ``parameters``: center, rscale, the slopes of the two sides, and for every power of t a table of ``piece_stride`` numbers.
 // ``runs`` rows of n elements, ``stride`` apart.
-typedef void PiecesForward(const float* x, float* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells,
+typedef void PiecesForward(const void* x, void* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells,
                            bool past);
 // The tables are those of the slope in x. Sums g·t^k: (cells + 2, degree + 1).
-typedef void PiecesBackward(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
+typedef void PiecesBackward(const void* x, const void* g, void* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
                             int degree, int cells, double* sums, bool past);
 
 struct PiecesKernels {
-  PiecesForward* forward;
-  PiecesBackward* backward;
+  PiecesForward* forward[2];
+  PiecesBackward* backward[2];
 };
 
 constexpr int MAX_HINGES = 64;
 
 // Two lines that meet at a place, and ``count`` hinges: see hinges.hpp.
 struct HingesKernels {
-  void (*row_forward)(const float* x, float* y, int64_t n, const float* parameters, int count, bool past);
-  void (*column_forward)(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int count, const float* table,
+  void (*row_forward[2])(const void* x, void* y, int64_t n, const float* parameters, int count, bool past);
+  void (*column_forward[2])(const void* x, void* y, int64_t rows, int64_t ld, int64_t groups, int count, const float* table,
                          bool past);
-  void (*row_backward)(const float* x, const float* g, float* gx, int64_t n, const float* parameters, int count, double* sums, bool past);
-  void (*column_backward)(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int count,
+  void (*row_backward[2])(const void* x, const void* g, void* gx, int64_t n, const float* parameters, int count, double* sums, bool past);
+  void (*column_backward[2])(const void* x, const void* g, void* gx, int64_t rows, int64_t ld, int64_t groups, int count,
                           const float* table, float* sums, bool past);
 };
 
 // One function of x, or of x and g, with parameters of a row or, in ``table``, of every column; see elementwise.hpp.
-typedef void RowElementwise(const float* x, const float* g, float* out, int64_t n, int terms, const float* parameters, double* sums,
+typedef void RowElementwise(const void* x, const void* g, void* out, int64_t n, int terms, const float* parameters, double* sums,
                             bool past);
-typedef void ColumnElementwise(const float* x, const float* g, float* out, int64_t rows, int64_t ld, int64_t groups, int terms,
+typedef void ColumnElementwise(const void* x, const void* g, void* out, int64_t rows, int64_t ld, int64_t groups, int terms,
                                const float* table, float* sums, bool past);
 
 struct Elementwise {
-  RowElementwise* row;
-  ColumnElementwise* column;
+  RowElementwise* row[2];
+  ColumnElementwise* column[2];
   bool writes;
 };
 
@@ -121,10 +122,10 @@ constexpr int64_t folded_tree(const FoldedShape& f) { return f.slots <= MAX_FOLD
 constexpr int64_t folded_search(const FoldedShape& f) { return folded_tree(f) + f.buckets + f.slots + ((int64_t)1 << f.steps); }
 
 // Values at x, or, reading g, the gradient of x.
-typedef void FoldedRow(const float* x, const float* g, float* out, int64_t n, const float* form, const FoldedShape& shape, bool past);
+typedef void FoldedRow(const void* x, const void* g, void* out, int64_t n, const float* form, const FoldedShape& shape, bool past);
 
 struct FoldedKernels {
-  FoldedRow *value, *gradient;
+  FoldedRow *value[2], *gradient[2];
 };
 
 constexpr int KAN_BATCH = 256;  // samples of one pass over the inputs, at most

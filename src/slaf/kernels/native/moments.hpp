@@ -60,8 +60,9 @@ SLAF_INLINE void powers(const vf (&u)[U], vf (&s)[N]) {
 // One vector at a time leaves room for as many sums in registers; more sums stay in memory, and three vectors hide its latency.
 constexpr int IN_REGISTERS = 10;
 
-template <int F, int N>
-void row_moments(const float* x, int64_t n, int count, float center, float rscale, double* sums) {
+template <int F, int N, class T>
+void row_moments(const void* from, int64_t n, int count, float center, float rscale, double* sums) {
+  const T* x = static_cast<const T*>(from);
   if constexpr (N != ANY) count = N;
   const vf mid = all(center), scale = all(rscale);
   for (int64_t start = 0; start < n; start += RUN) {
@@ -73,7 +74,8 @@ void row_moments(const float* x, int64_t n, int count, float center, float rscal
     int64_t i = start;
     for (; i + U * W <= end; i += U * W) {
       vf u[U];
-      for (int v = 0; v < U; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
+      load_all(x + i, u);
+      for (int v = 0; v < U; ++v) u[v] = (u[v] - mid) * scale;
       if constexpr (PRODUCTS) powers<N>(u, s);
       else terms<F, N, false>(count, u, vi{}, add);
     }
@@ -86,8 +88,9 @@ void row_moments(const float* x, int64_t n, int count, float center, float rscal
   }
 }
 
-template <int F, int N>
-void column_moments(const float* x, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums) {
+template <int F, int N, class T>
+void column_moments(const void* from, int64_t rows, int64_t ld, int64_t groups, int count, const float* table, float* sums) {
+  const T* x = static_cast<const T*>(from);
   if constexpr (N != ANY) count = N;
   auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
     using B = decltype(block);
@@ -96,7 +99,7 @@ void column_moments(const float* x, int64_t rows, int64_t ld, int64_t groups, in
     standardise(Table<B>{table + at}, 0, u);
     terms<F, N, false>(count, u, vi{}, Adder<B>(sums + to));
   };
-  sweep(Streams{x, nullptr, nullptr}, rows, ld, groups, 2, count, step);
+  sweep(Streams<T>{x, nullptr, nullptr}, rows, ld, groups, 2, count, step);
 }
 
 }  // namespace

@@ -57,19 +57,21 @@ void by_blocks(const Whole& w, int64_t unit, F body) {
 
 struct Elements : Pass {
   Elementwise kernel;
-  void row(const float* x, const float* g, float* out, int64_t n, const float* parameters, double* s) const override {
-    kernel.row(x, g, out, n, 0, parameters, s, past);
+  void row(int type, const void* x, const void* g, void* out, int64_t n, const float* parameters, double* s) const override {
+    kernel.row[type](x, g, out, n, 0, parameters, s, past);
   }
-  void column(const float* x, const float* g, float* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    kernel.column(x, g, out, m, ld, groups, 0, table, s, past);
+  void column(int type, const void* x, const void* g, void* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
+    kernel.column[type](x, g, out, m, ld, groups, 0, table, s, past);
   }
 };
 
 struct Spread : Pass {
   MomentKernels kernel;
-  void row(const float* x, const float*, float*, int64_t n, const float* r, double* s) const override { kernel.row(x, n, 2, r[0], 1.0f, s); }
-  void column(const float* x, const float*, float*, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    kernel.column(x, m, ld, groups, 2, table, s);
+  void row(int type, const void* x, const void*, void*, int64_t n, const float* r, double* s) const override {
+    kernel.row[type](x, n, 2, r[0], 1.0f, s);
+  }
+  void column(int type, const void* x, const void*, void*, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
+    kernel.column[type](x, m, ld, groups, 2, table, s);
   }
 };
 

@@ -245,16 +245,18 @@ struct Pieces {
 };
 
 // A step's elements, or the first of them, the rest zero.
-template <int U>
-SLAF_INLINE void take(const float* from, int64_t count, vf (&to)[U]) {
+template <int U, class T>
+SLAF_INLINE void take(const T* from, int64_t count, vf (&to)[U]) {
+  if (count >= U * W) return load_all(from, to);
   for (int u = 0; u < U; ++u) {
     const int64_t left = count - u * W;
     to[u] = left >= W ? load(from + u * W) : left > 0 ? load_part(from + u * W, (int)left) : vf{};
   }
 }
 
-template <int U>
-SLAF_INLINE void give(float* to, int64_t count, const vf (&from)[U], bool past) {
+template <int U, class T>
+SLAF_INLINE void give(T* to, int64_t count, const vf (&from)[U], bool past) {
+  if (count >= U * W) return put_all(to, from, past);
   for (int u = 0; u < U; ++u) {
     const int64_t left = count - u * W;
     if (left >= W) put(to + u * W, from[u], past);
@@ -263,22 +265,25 @@ SLAF_INLINE void give(float* to, int64_t count, const vf (&from)[U], bool past) 
 }
 
 // Asks for the run after the next one: hardware does not foresee short ones that lie apart.
-SLAF_INLINE void prefetch_run(const float* at, int64_t n, int64_t stride) {
-  for (int64_t i = 0; i < n; i += LINE) __builtin_prefetch(at + 2 * stride + i);
+template <class T>
+SLAF_INLINE void prefetch_run(const T* at, int64_t n, int64_t stride) {
+  for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(at + 2 * stride + i);
 }
 
-template <class F>
-SLAF_INLINE void pieces_step(const F& f, int64_t count, const float* x, float* y, bool past) {
+template <class F, class T>
+SLAF_INLINE void pieces_step(const F& f, int64_t count, const T* x, T* y, bool past) {
   vf xs[F::U], ys[F::U];
   take(x, count, xs);
   f.value(xs, ys);
   give(y, count, ys, past);
 }
 
-template <int D, int T>
-void pieces_row_forward(const float* x, float* y, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells,
+template <int D, int V, class T>
+void pieces_row_forward(const void* from, void* to, int64_t n, int64_t runs, int64_t stride, const float* parameters, int degree, int cells,
                         bool past) {
-  const Pieces<D, T, 0> f(parameters, degree, cells);
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
+  const Pieces<D, V, 0> f(parameters, degree, cells);
   constexpr int STEP = f.STEP;
   for (int64_t r = 0; r < runs; ++r, x += stride, y += stride) {
     if (r + 2 < runs) prefetch_run(x, n, stride);
@@ -370,8 +375,8 @@ struct Moments {
 };
 
 // One step along a row, of ``count`` elements; what is noted beyond them is 0.
-template <class F, class M>
-SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, int64_t count, const float* x, const float* g, float* gx, bool past) {
+template <class F, class M, class T>
+SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, int64_t count, const T* x, const T* g, T* gx, bool past) {
   vf xs[F::U], gs[F::U], slope[F::U];
   take(x, count, xs);
   const auto place = f.template locate<true>(xs);
@@ -382,11 +387,11 @@ SLAF_INLINE void pieces_step(const F& f, M& moments, int64_t at, int64_t count, 
   for (int u = 0; u < F::U; ++u) moments.note(at + u * W, place.piece[u], gs[u], place.t[u]);
 }
 
-template <int D, int T, int COPIES>
-SLAF_INLINE void pieces_row_sums(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
+template <int D, int V, int COPIES, class T>
+SLAF_INLINE void pieces_row_sums(const T* x, const T* g, T* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
                                  int degree, int cells, double* sums, bool past) {
-  const Pieces<D, T, 1> f(parameters, degree, cells);
-  Moments<D, COPIES, T ? T * W + 2 : MAX_CELLS + 2> moments(cells, degree);
+  const Pieces<D, V, 1> f(parameters, degree, cells);
+  Moments<D, COPIES, V ? V * W + 2 : MAX_CELLS + 2> moments(cells, degree);
   constexpr int64_t STEP = f.STEP, BLOCK = moments.BLOCK, ROUND = STEP < 8 ? STEP : 8;
   int64_t noted = 0, added = 0;
   for (int64_t r = 0; r < runs; ++r, x += stride, g += stride, gx += stride) {
@@ -410,11 +415,13 @@ SLAF_INLINE void pieces_row_sums(const float* x, const float* g, float* gx, int6
 
 constexpr int64_t FEW = 128;  // so few elements take less time than the copies of a table
 
-template <int D, int T>
-void pieces_row_backward(const float* x, const float* g, float* gx, int64_t n, int64_t runs, int64_t stride, const float* parameters,
+template <int D, int V, class T>
+void pieces_row_backward(const void* from, const void* by, void* to, int64_t n, int64_t runs, int64_t stride, const float* parameters,
                          int degree, int cells, double* sums, bool past) {
-  if (T == 0 || n * runs < FEW) pieces_row_sums<D, T, 1>(x, g, gx, n, runs, stride, parameters, degree, cells, sums, past);
-  else pieces_row_sums<D, T, 4>(x, g, gx, n, runs, stride, parameters, degree, cells, sums, past);
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
+  if (V == 0 || n * runs < FEW) pieces_row_sums<D, V, 1>(x, g, gx, n, runs, stride, parameters, degree, cells, sums, past);
+  else pieces_row_sums<D, V, 4>(x, g, gx, n, runs, stride, parameters, degree, cells, sums, past);
 }
 
 }  // namespace

@@ -13,10 +13,13 @@ struct PiecesPass : Pass {
   const PiecesKernels* kernel;
   int degree, cells;
 
-  void row(const float* x, const float* g, float* out, int64_t m, const float* r, double* s) const override { runs(x, g, out, m, 1, m, r, s); }
-  void runs(const float* x, const float* g, float* out, int64_t m, int64_t count, int64_t stride, const float* r, double* s) const override {
-    if (sums) kernel->backward(x, g, out, m, count, stride, r, degree, cells, s, past);
-    else kernel->forward(x, out, m, count, stride, r, degree, cells, past);
+  void row(int type, const void* x, const void* g, void* out, int64_t m, const float* r, double* s) const override {
+    runs(type, x, g, out, m, 1, m, r, s);
+  }
+  void runs(int type, const void* x, const void* g, void* out, int64_t m, int64_t count, int64_t stride, const float* r,
+            double* s) const override {
+    if (sums) kernel->backward[type](x, g, out, m, count, stride, r, degree, cells, s, past);
+    else kernel->forward[type](x, out, m, count, stride, r, degree, cells, past);
   }
   int pieces() const { return cells + 2; }
 };

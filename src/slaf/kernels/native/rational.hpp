@@ -159,8 +159,10 @@ SLAF_INLINE vf near(vf x, vf limit, vi* far) {
 
 // -- rows ------------------------------------------------------------------------------------------------------------------------
 
-template <int FORM, int M, int K>
-void rational_row_forward(const float* x, float* y, int64_t n, const float* coef, int m, int count, float limit, bool past) {
+template <int FORM, int M, int K, class T>
+void rational_row_forward(const void* from, void* to, int64_t n, const float* coef, int m, int count, float limit, bool past) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
   if constexpr (M != ANY) m = M, count = K;
   const Constants<slaf::MAX_RATIONAL> c(coef, m + 1 + count);
   auto a = [&c](int j, int) { return c.c[j]; };
@@ -170,9 +172,10 @@ void rational_row_forward(const float* x, float* y, int64_t n, const float* coef
   int64_t i = 0;
   for (; i + AHEAD * W <= n; i += AHEAD * W) {
     vf near_x[AHEAD], out[AHEAD];
-    for (int v = 0; v < AHEAD; ++v) near_x[v] = near(load(x + i + v * W), most, &far);
+    load_all(x + i, near_x);
+    for (int v = 0; v < AHEAD; ++v) near_x[v] = near(near_x[v], most, &far);
     quotient<FORM, M, K>(m, count, a, b, near_x, out);
-    for (int v = 0; v < AHEAD; ++v) put(y + i + v * W, out[v], past);
+    put_all(y + i, out, past);
   }
   for (; i < n; i += W) {
     const int lanes = n - i < W ? (int)(n - i) : W;
@@ -183,12 +186,14 @@ void rational_row_forward(const float* x, float* y, int64_t n, const float* coef
   if (!any(far)) return;
   const Far exact{coef, coef + m + 1, 1, FORM, m, count};
   for (i = 0; i < n; ++i)
-    if (is_far(x[i], limit)) y[i] = exact.at<double>(x[i], 0, nullptr, nullptr, 1);
+    if (const float element = widened(x[i]); is_far(element, limit)) narrowed(exact.at<double>(element, 0, nullptr, nullptr, 1), y + i);
 }
 
-template <int FORM, int M, int K>
-void rational_row_backward(const float* x, const float* g, float* gx, int64_t n, const float* coef, int m, int count, float limit,
+template <int FORM, int M, int K, class T>
+void rational_row_backward(const void* from, const void* by, void* to, int64_t n, const float* coef, int m, int count, float limit,
                            double* sums, bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
   if constexpr (M != ANY) m = M, count = K;
   const Constants<slaf::MAX_RATIONAL> c(coef, m + 1 + count);
   auto a = [&c](int j, int) { return c.c[j]; };
@@ -202,14 +207,15 @@ void rational_row_backward(const float* x, const float* g, float* gx, int64_t n,
     int64_t i = start;
     for (; i + AHEAD * W <= end; i += AHEAD * W) {
       vf near_x[AHEAD], near_g[AHEAD], out[AHEAD];
+      load_all(x + i, near_x), load_all(g + i, near_g);
       for (int v = 0; v < AHEAD; ++v) {
         vi beyond = {};
-        near_x[v] = near(load(x + i + v * W), most, &beyond);
-        near_g[v] = (vf)((vi)load(g + i + v * W) & ~beyond);
+        near_x[v] = near(near_x[v], most, &beyond);
+        near_g[v] = (vf)((vi)near_g[v] & ~beyond);
         far |= beyond;
       }
       gradients<FORM, M, K, false>(m, count, a, b, near_x, near_g, out, vi{}, add);
-      for (int v = 0; v < AHEAD; ++v) put(gx + i + v * W, out[v], past);
+      put_all(gx + i, out, past);
     }
     for (; i < end; i += W) {
       const int lanes = end - i < W ? (int)(end - i) : W;
@@ -225,14 +231,20 @@ void rational_row_backward(const float* x, const float* g, float* gx, int64_t n,
   if (!any(far)) return;
   const Far exact{coef, coef + m + 1, 1, FORM, m, count};
   for (int64_t i = 0; i < n; ++i)
-    if (is_far(x[i], limit)) exact.at(x[i], g[i], gx + i, sums, 1);
+    if (const float element = widened(x[i]); is_far(element, limit)) {
+      float slope;
+      exact.at(element, widened(g[i]), &slope, sums, 1);
+      narrowed(slope, gx + i);
+    }
 }
 
 // -- columns ---------------------------------------------------------------------------------------------------------------------
 
-template <int FORM, int M, int K>
-void rational_column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int m, int count, float limit,
+template <int FORM, int M, int K, class T>
+void rational_column_forward(const void* from, void* to, int64_t rows, int64_t ld, int64_t groups, int m, int count, float limit,
                              const float* table, bool past) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
   if constexpr (M != ANY) m = M, count = K;
   vi far = {};
   const int terms = m + 1 + count;
@@ -244,23 +256,25 @@ void rational_column_forward(const float* x, float* y, int64_t rows, int64_t ld,
     quotient<FORM, M, K>(m, count, Table<B>{table + at}, Table<B>{table + at + (m + 1) * LINE}, near_x, out);
     scatter<B>(y + i, ld, out, past);
   };
-  sweep(Streams{x, nullptr, y, past}, rows, ld, groups, terms, 0, step);
+  sweep(Streams<T>{x, nullptr, y, past}, rows, ld, groups, terms, 0, step);
   if (!any(far)) return;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t q = 0; q < groups * LINE; ++q) {
       const float* c = table + q / LINE * terms * LINE + q % LINE;
-      if (const float element = x[r * ld + q]; is_far(element, limit))
-        y[r * ld + q] = Far{c, c + (m + 1) * LINE, LINE, FORM, m, count}.template at<float>(element, 0, nullptr, nullptr, 1);
+      if (const float element = widened(x[r * ld + q]); is_far(element, limit))
+        narrowed(Far{c, c + (m + 1) * LINE, LINE, FORM, m, count}.template at<float>(element, 0, nullptr, nullptr, 1), y + r * ld + q);
     }
 }
 
-template <int FORM, int M, int K>
-void rational_column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int m, int count,
+template <int FORM, int M, int K, class T>
+void rational_column_backward(const void* from, const void* by, void* to, int64_t rows, int64_t ld, int64_t groups, int m, int count,
                               float limit, const float* table, float* sums, bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
   if constexpr (M != ANY) m = M, count = K;
   vi far = {};
   const int terms = m + 1 + count;
-  auto step = [=, &far](auto block, int64_t i, int64_t at, int64_t to) {
+  auto step = [=, &far](auto block, int64_t i, int64_t at, int64_t sum) {
     using B = decltype(block);
     vf near_x[B::size], near_g[B::size], out[B::size];
     gather<B>(x + i, ld, near_x);
@@ -272,17 +286,20 @@ void rational_column_backward(const float* x, const float* g, float* gx, int64_t
       far |= beyond;
     }
     gradients<FORM, M, K, false>(m, count, Table<B>{table + at}, Table<B>{table + at + (m + 1) * LINE}, near_x, near_g, out, vi{},
-                                 Adder<B>(sums + to));
+                                 Adder<B>(sums + sum));
     scatter<B>(gx + i, ld, out, past);
   };
-  sweep(Streams{x, g, gx, past}, rows, ld, groups, terms, terms, step);
+  sweep(Streams<T>{x, g, gx, past}, rows, ld, groups, terms, terms, step);
   if (!any(far)) return;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t q = 0; q < groups * LINE; ++q) {
       const float* c = table + q / LINE * terms * LINE + q % LINE;
-      if (const float element = x[r * ld + q]; is_far(element, limit))
-        Far{c, c + (m + 1) * LINE, LINE, FORM, m, count}.at(element, g[r * ld + q], gx + r * ld + q,
-                                                           sums + q / LINE * terms * LINE + q % LINE, LINE);
+      if (const float element = widened(x[r * ld + q]); is_far(element, limit)) {
+        const Far exact{c, c + (m + 1) * LINE, LINE, FORM, m, count};
+        float slope;
+        exact.at(element, widened(g[r * ld + q]), &slope, sums + q / LINE * terms * LINE + q % LINE, LINE);
+        narrowed(slope, gx + r * ld + q);
+      }
     }
 }
 

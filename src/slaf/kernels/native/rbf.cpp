@@ -29,11 +29,11 @@ struct Grid {
 struct Bumps : Pass {
   Elementwise kernel;
   int terms;
-  void row(const float* x, const float* g, float* out, int64_t n, const float* parameters, double* s) const override {
-    kernel.row(x, g, out, n, terms, parameters, s, past);
+  void row(int type, const void* x, const void* g, void* out, int64_t n, const float* parameters, double* s) const override {
+    kernel.row[type](x, g, out, n, terms, parameters, s, past);
   }
-  void column(const float* x, const float* g, float* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    kernel.column(x, g, out, m, ld, groups, terms, table, s, past);
+  void column(int type, const void* x, const void* g, void* out, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
+    kernel.column[type](x, g, out, m, ld, groups, terms, table, s, past);
   }
 };
 

@@ -135,8 +135,10 @@ struct Constants {
   }
 };
 
-template <int F, int D>
-void row_forward(const float* x, float* y, int64_t n, const float* coef, int degree, float center, float rscale, bool past) {
+template <int F, int D, class T>
+void row_forward(const void* from, void* to, int64_t n, const float* coef, int degree, float center, float rscale, bool past) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
   if constexpr (D != ANY) degree = D;
   const Constants<most(D) + 1> c(coef, degree + 1);
   const vf mid = all(center), scale = all(rscale);
@@ -144,9 +146,10 @@ void row_forward(const float* x, float* y, int64_t n, const float* coef, int deg
   int64_t i = 0;
   for (; i + AHEAD * W <= n; i += AHEAD * W) {
     vf u[AHEAD], out[AHEAD];
-    for (int v = 0; v < AHEAD; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
+    load_all(x + i, u);
+    for (int v = 0; v < AHEAD; ++v) u[v] = (u[v] - mid) * scale;
     value<F, D>(degree, at, u, out);
-    for (int v = 0; v < AHEAD; ++v) put(y + i + v * W, out[v], past);
+    put_all(y + i, out, past);
   }
   for (; i < n; i += W) {
     const int count = n - i < W ? (int)(n - i) : W;
@@ -178,8 +181,8 @@ struct Gradients {
 };
 
 // g·p'(u) as it is defined. Apart: what is rare is not inlined, or too much would be for the rest to be.
-template <int F>
-__attribute__((noinline)) void row_defined_input(const float* x, const float* g, float* gx, int64_t n, const float* slope, int slope_degree,
+template <int F, class T>
+__attribute__((noinline)) void row_defined_input(const T* x, const T* g, T* gx, int64_t n, const float* slope, int slope_degree,
                                                  float center, float rscale) {
   const Constants<most(ANY) + 1> c(slope, slope_degree + 1);
   for (int64_t i = 0; i < n; i += W) {
@@ -192,9 +195,11 @@ __attribute__((noinline)) void row_defined_input(const float* x, const float* g,
 }
 
 // INPUT: gx is wanted; else it is not touched.
-template <int F, int D, bool INPUT>
-void row_backward(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, float center, float rscale,
+template <int F, int D, bool INPUT, class T>
+void row_backward(const void* from, const void* by, void* to, int64_t n, const float* slope, int degree, float center, float rscale,
                   double* sums, bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
   if constexpr (D != ANY) degree = D;
   constexpr int S = lower(D), U = W >= 8 ? F == 0 && D > 6 ? 4 : 2 : AHEAD;  // long chains: more of them
   const int slope_degree = lower(degree);
@@ -207,10 +212,11 @@ void row_backward(const float* x, const float* g, float* gx, int64_t n, const fl
     int64_t i = start;
     for (; i + U * W <= end; i += U * W) {
       vf u[U], gv[U];
-      for (int v = 0; v < U; ++v) u[v] = (load(x + i + v * W) - mid) * scale, gv[v] = load(g + i + v * W);
+      load_all(x + i, u), load_all(g + i, gv);
+      for (int v = 0; v < U; ++v) u[v] = (u[v] - mid) * scale;
       Gradients<F, U> found(gv);
       ascending<D>(degree, [&](int j) { found.template step<INPUT>(j, slope_degree, at, u, [&s](int k, int, vf t) { s[k] += t; }); });
-      for (int v = 0; INPUT && v < U; ++v) put(gx + i + v * W, found.input[v], past);
+      if constexpr (INPUT) put_all(gx + i, found.input, past);
     }
     for (; i < end; i += W) {
       const int count = end - i < W ? (int)(end - i) : W;
@@ -228,9 +234,11 @@ void row_backward(const float* x, const float* g, float* gx, int64_t n, const fl
   }
 }
 
-template <int F, int D, int Q>
-void row_input(const float* x, const float* g, float* gx, int64_t n, const float* slope, int degree, const float* q, int degree_q,
+template <int F, int D, int Q, class T>
+void row_input(const void* from, const void* by, void* to, int64_t n, const float* slope, int degree, const float* q, int degree_q,
                float center, float rscale, bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
   if constexpr (D != ANY) degree = D;
   if constexpr (Q != ANY) degree_q = Q;
   constexpr int S = lower(D);
@@ -243,11 +251,13 @@ void row_input(const float* x, const float* g, float* gx, int64_t n, const float
   int64_t i = 0;
   constexpr int U = W >= 8 ? 4 : AHEAD;  // no sums need registers
   for (; i + U * W <= n; i += U * W) {
-    vf u[U];
-    for (int v = 0; v < U; ++v) u[v] = (load(x + i + v * W) - mid) * scale;
-    vf out[U], other[U];
+    vf u[U], gv[U], out[U], other[U];
+    load_all(x + i, u);
+    for (int v = 0; v < U; ++v) u[v] = (u[v] - mid) * scale;
     evaluate_both<F, S, Q>(slope_degree, at, degree_q, rest, u, out, other);
-    for (int v = 0; v < U; ++v) put(gx + i + v * W, load(g + i + v * W) * out[v] + other[v], past);
+    load_all(g + i, gv);
+    for (int v = 0; v < U; ++v) out[v] = gv[v] * out[v] + other[v];
+    put_all(gx + i, out, past);
   }
   for (; i < n; i += W) {
     const int count = n - i < W ? (int)(n - i) : W;
@@ -274,13 +284,16 @@ struct Table {
   SLAF_INLINE vf operator()(int j, int n) const { return load(at + j * LINE + n / B::rows * W); }
 };
 
-constexpr int64_t PAGE = 1024;   // rows that lie whole pages apart share one set of a cache, whose eight ways are too few for
-                                 // three streams of four rows: lines were lost between their halves
+// Rows that lie whole pages apart share one set of a cache, whose eight ways are too few for three streams of four rows: lines were lost
+// between their halves.
+template <class T>
+constexpr int64_t PAGE = 4096 / sizeof(T);
 
 // What a sweep reads and writes, asked for some cache lines ahead: hardware loses track of so many streams.
+template <class T>
 struct Streams {
-  const float *x, *g;  // g and out: null where there is none
-  float* out;
+  const T *x, *g;  // g and out: null where there is none
+  T* out;
   bool past = false;
   SLAF_INLINE void prefetch(int64_t i) const {
     __builtin_prefetch(x + i);
@@ -289,9 +302,10 @@ struct Streams {
   }
   // Whether no two are in the same place of a page, or nearly so: allocators put large tensors there.
   SLAF_INLINE bool apart() const { return far(x, g) && far(x, out) && far(g, out); }
-  static SLAF_INLINE bool far(const float* a, const float* b) {
-    const int64_t distance = (a - b) & (PAGE - 1);
-    return !a || !b || (distance >= 2 * LINE && distance <= PAGE - 2 * LINE);
+  static SLAF_INLINE bool far(const T* a, const T* b) {
+    constexpr int64_t two_lines = PAGE<T> / 32;
+    const int64_t distance = (a - b) & (PAGE<T> - 1);
+    return !a || !b || (distance >= two_lines && distance <= PAGE<T> - two_lines);
   }
 };
 
@@ -302,8 +316,8 @@ constexpr int64_t TALL = PER_LINE > 1 ? 8 : 16, BROAD = 8;  // rows and lines of
 // step(block, offset of its first vector in x, in the table, in the sums) for every block of a constant size, of 4 rows at most.
 // LONG: what a column has takes so long to load that in a band, too, it is to serve four rows, if no lines are lost by that: none are
 // where a vector is a whole line.
-template <int ROWS = 4, bool LONG = false, class S>
-SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t groups, int width, int sums, S step) {
+template <int ROWS = 4, bool LONG = false, class T, class S>
+SLAF_INLINE void sweep(const Streams<T>& streams, int64_t rows, int64_t ld, int64_t groups, int width, int sums, S step) {
   if (groups == 0) return;
   const bool far = rows * ld > NEAR;
   auto line = [&](auto block, int64_t r, int64_t k) {
@@ -329,7 +343,7 @@ SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t
           line(block, i, k);
         }
   };
-  const bool crowded = ld % PAGE == 0 && groups == ld / LINE && streams.out;
+  const bool crowded = ld % PAGE<T> == 0 && groups == ld / LINE && streams.out;
   using Banded = Block<(LONG && PER_LINE == 1 ? 4 : 2), (PER_LINE > 1 ? 2 : 1)>;
   int64_t r = 0;
   if constexpr (LONG && PER_LINE > 1)
@@ -340,13 +354,13 @@ SLAF_INLINE void sweep(const Streams& streams, int64_t rows, int64_t ld, int64_t
   for (; r < rows; ++r) along(Block<1, 1>{}, r);
 }
 
-template <class B>
-SLAF_INLINE void gather(const float* p, int64_t ld, vf (&out)[B::size]) {
+template <class B, class T>
+SLAF_INLINE void gather(const T* p, int64_t ld, vf (&out)[B::size]) {
   for (int n = 0; n < B::size; ++n) out[n] = load(p + n % B::rows * ld + n / B::rows * W);
 }
 
-template <class B>
-SLAF_INLINE void scatter(float* p, int64_t ld, const vf (&v)[B::size], bool past = false) {
+template <class B, class T>
+SLAF_INLINE void scatter(T* p, int64_t ld, const vf (&v)[B::size], bool past = false) {
   for (int n = 0; n < B::size; ++n) put(p + n % B::rows * ld + n / B::rows * W, v[n], past);
 }
 
@@ -382,8 +396,10 @@ SLAF_INLINE bool finite_columns(int64_t groups, int count, const float* sums) {
   return finite;
 }
 
-template <int F, int D>
-void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table, bool past) {
+template <int F, int D, class T>
+void column_forward(const void* from, void* to, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table, bool past) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
   if constexpr (D != ANY) degree = D;
   auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
     using B = decltype(block);
@@ -394,11 +410,11 @@ void column_forward(const float* x, float* y, int64_t rows, int64_t ld, int64_t 
     value<F, D>(degree, t, u, out);
     scatter<B>(y + i, ld, out, past);
   };
-  sweep<4, PER_LINE == 1 && (D > 5)>(Streams{x, nullptr, y, past}, rows, ld, groups, degree + 3, 0, step);
+  sweep<4, PER_LINE == 1 && (D > 5)>(Streams<T>{x, nullptr, y, past}, rows, ld, groups, degree + 3, 0, step);
 }
 
-template <int F>
-__attribute__((noinline)) void column_defined_input(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups,
+template <int F, class T>
+__attribute__((noinline)) void column_defined_input(const T* x, const T* g, T* gx, int64_t rows, int64_t ld, int64_t groups,
                                                     int slope_degree, const float* table) {
   auto step = [=](auto block, int64_t i, int64_t at, int64_t) {
     using B = decltype(block);
@@ -411,35 +427,39 @@ __attribute__((noinline)) void column_defined_input(const float* x, const float*
     for (int n = 0; n < B::size; ++n) gv[n] *= slope[n];
     scatter<B>(gx + i, ld, gv);
   };
-  sweep(Streams{x, g, gx}, rows, ld, groups, slope_degree + 3, 0, step);
+  sweep(Streams<T>{x, g, gx}, rows, ld, groups, slope_degree + 3, 0, step);
 }
 
-template <int F, int D, bool INPUT>
-void column_backward(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table,
+template <int F, int D, bool INPUT, class T>
+void column_backward(const void* from, const void* by, void* to, int64_t rows, int64_t ld, int64_t groups, int degree, const float* table,
                      float* sums, bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
   if constexpr (D != ANY) degree = D;
   const int slope_degree = lower(degree);
-  auto step = [=](auto block, int64_t i, int64_t at, int64_t to) {
+  auto step = [=](auto block, int64_t i, int64_t at, int64_t sum) {
     using B = decltype(block);
     const Once<B> t{table + at};
     vf u[B::size], gv[B::size];
     gather<B>(x + i, ld, u);
     gather<B>(g + i, ld, gv);
     standardise(t, slope_degree + 1, u);
-    Adder<B> add(sums + to);
+    Adder<B> add(sums + sum);
     Gradients<F, B::size> found(gv);
     ascending<D>(degree, [&](int j) {
       found.template step<INPUT>(j, slope_degree, t, u, [&add](int k, int n, vf term) { add(k, n, term); });
     });
     if constexpr (INPUT) scatter<B>(gx + i, ld, found.input, past);
   };
-  sweep<F == 0 ? 4 : 2, F == 0 && (D > 5)>(Streams{x, g, INPUT ? gx : nullptr, past}, rows, ld, groups, slope_degree + 3, degree + 1, step);
+  sweep<F == 0 ? 4 : 2, F == 0 && (D > 5)>(Streams<T>{x, g, INPUT ? gx : nullptr, past}, rows, ld, groups, slope_degree + 3, degree + 1, step);
   if (INPUT && !finite_columns(groups, degree + 1, sums)) column_defined_input<F>(x, g, gx, rows, ld, groups, slope_degree, table);
 }
 
-template <int F, int D, int Q>
-void column_input(const float* x, const float* g, float* gx, int64_t rows, int64_t ld, int64_t groups, int degree, int degree_q,
+template <int F, int D, int Q, class T>
+void column_input(const void* from, const void* by, void* to, int64_t rows, int64_t ld, int64_t groups, int degree, int degree_q,
                   const float* table, bool past) {
+  const T *x = static_cast<const T*>(from), *g = static_cast<const T*>(by);
+  T* gx = static_cast<T*>(to);
   if constexpr (D != ANY) degree = D;
   if constexpr (Q != ANY) degree_q = Q;
   const int slope_degree = lower(degree);
@@ -454,7 +474,7 @@ void column_input(const float* x, const float* g, float* gx, int64_t rows, int64
     for (int n = 0; n < B::size; ++n) out[n] = gv[n] * out[n] + other[n];
     scatter<B>(gx + i, ld, out, past);
   };
-  sweep(Streams{x, g, gx, past}, rows, ld, groups, slope_degree + degree_q + 4, 0, step);
+  sweep(Streams<T>{x, g, gx, past}, rows, ld, groups, slope_degree + degree_q + 4, 0, step);
 }
 
 }  // namespace

@@ -33,44 +33,44 @@ inline int slope_terms(int degree) { return degree > 1 ? degree : 1; }
 struct Forward : Pass {
   const SeriesKernels* kernel;
   int degree;
-  void row(const float* x, const float*, float* y, int64_t n, const float* r, double*) const override {
-    kernel->row_forward(x, y, n, r, degree, r[width - 2], r[width - 1], past);
+  void row(int type, const void* x, const void*, void* y, int64_t n, const float* r, double*) const override {
+    kernel->row_forward[type](x, y, n, r, degree, r[width - 2], r[width - 1], past);
   }
-  void column(const float* x, const float*, float* y, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
-    kernel->column_forward(x, y, m, ld, groups, degree, table, past);
+  void column(int type, const void* x, const void*, void* y, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
+    kernel->column_forward[type](x, y, m, ld, groups, degree, table, past);
   }
 };
 
 struct Backward : Pass {
   const SeriesKernels* kernel;
   int degree;
-  void row(const float* x, const float* g, float* gx, int64_t n, const float* r, double* s) const override {
-    (writes ? kernel->row_backward : kernel->row_sums)(x, g, gx, n, r, degree, r[width - 2], r[width - 1], s, past);
+  void row(int type, const void* x, const void* g, void* gx, int64_t n, const float* r, double* s) const override {
+    (writes ? kernel->row_backward : kernel->row_sums)[type](x, g, gx, n, r, degree, r[width - 2], r[width - 1], s, past);
   }
-  void column(const float* x, const float* g, float* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    (writes ? kernel->column_backward : kernel->column_sums)(x, g, gx, m, ld, groups, degree, table, s, past);
+  void column(int type, const void* x, const void* g, void* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
+    (writes ? kernel->column_backward : kernel->column_sums)[type](x, g, gx, m, ld, groups, degree, table, s, past);
   }
 };
 
 struct Input : Pass {
-  RowInput* along;
-  ColumnInput* across;
+  RowInput* const* along;
+  ColumnInput* const* across;
   int degree, degree_q;
-  void row(const float* x, const float* g, float* gx, int64_t n, const float* r, double*) const override {
-    along(x, g, gx, n, r, degree, r + slope_terms(degree), degree_q, r[width - 2], r[width - 1], past);
+  void row(int type, const void* x, const void* g, void* gx, int64_t n, const float* r, double*) const override {
+    along[type](x, g, gx, n, r, degree, r + slope_terms(degree), degree_q, r[width - 2], r[width - 1], past);
   }
-  void column(const float* x, const float* g, float* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
-    across(x, g, gx, m, ld, groups, degree, degree_q, table, past);
+  void column(int type, const void* x, const void* g, void* gx, int64_t m, int64_t ld, int64_t groups, const float* table, float*) const override {
+    across[type](x, g, gx, m, ld, groups, degree, degree_q, table, past);
   }
 };
 
 struct Moments : Pass {
   const MomentKernels* kernel;
-  void row(const float* x, const float*, float*, int64_t n, const float* r, double* s) const override {
-    kernel->row(x, n, sums, r[0], r[1], s);
+  void row(int type, const void* x, const void*, void*, int64_t n, const float* r, double* s) const override {
+    kernel->row[type](x, n, sums, r[0], r[1], s);
   }
-  void column(const float* x, const float*, float*, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
-    kernel->column(x, m, ld, groups, sums, table, s);
+  void column(int type, const void* x, const void*, void*, int64_t m, int64_t ld, int64_t groups, const float* table, float* s) const override {
+    kernel->column[type](x, m, ld, groups, sums, table, s);
   }
 };
 
@@ -115,7 +115,7 @@ inline void run_forward(const Kernels& set, const Extent& e, const void* x, void
 inline std::vector<double> run_backward(const Kernels& set, const Extent& e, const void* x, const void* g, void* gx, const Series& of) {
   const int degree = of.degree, terms = slope_terms(degree);
   Backward p = pass_along<Backward>(e, x, g, gx, terms + 2);
-  p.kernel = series_kernel(set, of.family, degree), p.degree = degree, p.sums = degree + 1, p.writes = gx != nullptr;
+  p.kernel = series_kernel(set, of.family, degree), p.degree = degree, p.sums = degree + 1, p.writes = gx != nullptr || e.dtype == BFLOAT16;
   const Normalisation by{of.center, of.rscale};
   for (int64_t k = 0; k < e.c; ++k) {
     slope_of(of.coef + k * (degree + 1), of.family, degree, by.scale(k), &p.rows[k * p.width]);

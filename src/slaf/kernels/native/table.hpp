@@ -17,14 +17,21 @@ namespace {
 template <int F, int D>
 constexpr slaf::SeriesKernels series_kernels() {
   constexpr int Q = F == 1 || D == ANY ? ANY : D > 0 ? 2 * D - 1 : 0;  // powers are what normalised families use most
-  return {row_forward<F, D>,         column_forward<F, D>,         row_backward<F, D, true>, column_backward<F, D, true>,
-          row_backward<F, D, false>, column_backward<F, D, false>, row_input<F, D, Q>,       column_input<F, D, Q>,
-          row_input<F, D, 1>,        column_input<F, D, 1>};
+  return {{row_forward<F, D, float>, row_forward<F, D, bfloat16>},
+          {column_forward<F, D, float>, column_forward<F, D, bfloat16>},
+          {row_backward<F, D, true, float>, row_backward<F, D, true, bfloat16>},
+          {column_backward<F, D, true, float>, column_backward<F, D, true, bfloat16>},
+          {row_backward<F, D, false, float>},
+          {column_backward<F, D, false, float>},
+          {row_input<F, D, Q, float>, row_input<F, D, Q, bfloat16>},
+          {column_input<F, D, Q, float>, column_input<F, D, Q, bfloat16>},
+          {row_input<F, D, 1, float>, row_input<F, D, 1, bfloat16>},
+          {column_input<F, D, 1, float>, column_input<F, D, 1, bfloat16>}};
 }
 
 template <int F, int N>
 constexpr slaf::MomentKernels moment_kernels() {
-  return {row_moments<F, N>, column_moments<F, N>};
+  return {{row_moments<F, N, float>, row_moments<F, N, bfloat16>}, {column_moments<F, N, float>, column_moments<F, N, bfloat16>}};
 }
 
 template <int F, int D = 0>
@@ -41,8 +48,10 @@ void fill_moments(slaf::MomentKernels* out) {
 
 template <int FORM, int M, int K>
 constexpr slaf::RationalKernels rational_kernels() {
-  return {rational_row_forward<FORM, M, K>, rational_column_forward<FORM, M, K>, rational_row_backward<FORM, M, K>,
-          rational_column_backward<FORM, M, K>};
+  return {{rational_row_forward<FORM, M, K, float>, rational_row_forward<FORM, M, K, bfloat16>},
+          {rational_column_forward<FORM, M, K, float>, rational_column_forward<FORM, M, K, bfloat16>},
+          {rational_row_backward<FORM, M, K, float>, rational_row_backward<FORM, M, K, bfloat16>},
+          {rational_column_backward<FORM, M, K, float>, rational_column_backward<FORM, M, K, bfloat16>}};
 }
 
 template <int FORM>
@@ -52,9 +61,10 @@ void fill_rational(slaf::RationalKernels* out) {
   out[1] = rational_kernels<FORM, ANY, ANY>();
 }
 
-template <int D, int T>
+template <int D, int V>
 constexpr slaf::PiecesKernels pieces_kernels() {
-  return {pieces_row_forward<D, T>, pieces_row_backward<D, T>};
+  return {{pieces_row_forward<D, V, float>, pieces_row_forward<D, V, bfloat16>},
+          {pieces_row_backward<D, V, float>, pieces_row_backward<D, V, bfloat16>}};
 }
 
 template <int D>
@@ -67,12 +77,20 @@ void fill_pieces(slaf::PiecesKernels* out) {
 
 template <int S>
 constexpr slaf::HingesKernels hinges_kernels() {
-  return {hinges_row_forward<S>, hinges_column_forward<S>, hinges_row_backward<S>, hinges_column_backward<S>};
+  return {{hinges_row_forward<S, float>, hinges_row_forward<S, bfloat16>},
+          {hinges_column_forward<S, float>, hinges_column_forward<S, bfloat16>},
+          {hinges_row_backward<S, float>, hinges_row_backward<S, bfloat16>},
+          {hinges_column_backward<S, float>, hinges_column_backward<S, bfloat16>}};
+}
+
+template <class Value, class Gradient>
+constexpr slaf::FoldedKernels folded_kernels() {
+  return {{folded_row<Value, float>, folded_row<Value, bfloat16>}, {folded_row<Gradient, float>, folded_row<Gradient, bfloat16>}};
 }
 
 template <int D, int SLOTS>
 constexpr slaf::FoldedKernels folded_pieces_kernels() {
-  return {folded_row<WithEnds<OnPieces<D, SLOTS, false>, false>>, folded_row<WithEnds<OnPieces<D, SLOTS, true>, true>>};
+  return folded_kernels<WithEnds<OnPieces<D, SLOTS, false>, false>, WithEnds<OnPieces<D, SLOTS, true>, true>>();
 }
 
 template <int D, int I = 0>
@@ -86,6 +104,9 @@ void fill_folded(slaf::FoldedKernels* out) {
 struct Filled : slaf::Kernels {
   Filled() : slaf::Kernels{} {
     name = SLAF_NAME;
+#if defined(SLAF_ROUNDS)
+    find_rounding();
+#endif
     unrolled = SLAF_UNROLLED;
     fill_series<0>(series[0]);
     fill_series<1>(series[1]);
@@ -109,8 +130,8 @@ struct Filled : slaf::Kernels {
     fill_folded<2>(folded_pieces[1]);
     fill_folded<3>(folded_pieces[2]);
     fill_folded<ANY>(folded_pieces[3]);
-    folded_series = {folded_row<WithEnds<OnSeries<false>, false>>, folded_row<WithEnds<OnSeries<true>, true>>};
-    folded_codes = {folded_row<OnCodes<false>>, folded_row<OnCodes<true>>};
+    folded_series = folded_kernels<WithEnds<OnSeries<false>, false>, WithEnds<OnSeries<true>, true>>();
+    folded_codes = folded_kernels<OnCodes<false>, OnCodes<true>>();
     widen[0] = widen_bfloat16, widen[1] = widen_float16;
     narrow[0] = narrow_bfloat16, narrow[1] = narrow_float16;
   }
