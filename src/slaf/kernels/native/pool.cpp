@@ -22,18 +22,32 @@ namespace {
 
 constexpr int MAX_THREADS = 256;
 
+// Every thread begins with a run of tiles of its own, as torch's do, so that what one has written is near it in the next pass; then it helps
+// the others with theirs.
 struct Job {
+  struct alignas(64) Share {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+
   const std::function<void(int64_t)>* work;
-  int64_t tiles;
   int wanted;
   std::atomic<int> entered{0};
-  std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
+  Share shares[MAX_THREADS];
+
+  Job(const std::function<void(int64_t)>* work, int64_t tiles, int wanted) : work(work), wanted(wanted) {
+    for (int i = 0; i < wanted; ++i) shares[i].next = tiles * i / wanted, shares[i].end = tiles * (i + 1) / wanted;
+  }
 
   void run() {
-    if (entered.fetch_add(1, std::memory_order_relaxed) >= wanted) return;
+    const int own = entered.fetch_add(1, std::memory_order_relaxed);
+    if (own >= wanted) return;
     try {
-      for (int64_t tile; !failed && (tile = next.fetch_add(1, std::memory_order_relaxed)) < tiles;) (*work)(tile);
+      for (int i = own; i < own + wanted; ++i) {
+        Share& share = shares[i % wanted];
+        for (int64_t tile; !failed && (tile = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) (*work)(tile);
+      }
     } catch (const std::bad_alloc&) {  // the others still use the job: it is thrown when they have finished
       failed = true;
     }
@@ -141,7 +155,7 @@ void borrow(GompParallel* parallel) {
 bool borrowed() { return lent != nullptr; }
 
 void parallel(int64_t tiles, int wanted, int team, const std::function<void(int64_t)>& work) {
-  Job job{&work, tiles, (int)std::min<int64_t>({tiles, wanted, MAX_THREADS})};
+  Job job(&work, tiles, (int)std::min<int64_t>({tiles, wanted, MAX_THREADS}));
   run(job, team);
   if (job.failed) throw std::bad_alloc();
 }
