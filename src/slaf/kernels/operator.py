@@ -138,7 +138,8 @@ def _in_place_of(found: Tensor | None, like: Tensor, *inputs: Tensor) -> Tensor:
     """``found`` as the compiler expects it: in the memory format of ``like``, zeros for ``None``, no memory of the inputs."""
     if found is None:
         return torch.zeros_like(like)
-    found, expected = found.detach(), torch.empty_like(like, device="meta").stride()
+    found = found.detach()
+    expected = like.stride() if like.is_contiguous() else torch.empty_like(like, device="meta").stride()
     if found.stride() == expected and all(found.untyped_storage().data_ptr() != t.untyped_storage().data_ptr() for t in inputs):
         return found
     return torch.empty_like(like).copy_(found)
